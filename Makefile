@@ -1,0 +1,77 @@
+# Everything a developer or a visitor runs. Each target makes and uses its own .venv.
+#   make demo   needs nothing but python3 (3.11 or later) and a package registry that pip knows
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.ONESHELL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := mirror tests benchmarks
+PYTEST_ARGS ?=
+
+.PHONY: demo run test check check-full bench soak fmt lock clean help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## simulator + mirror + real clients, with a table of what was saved (DEMO_ONCE=1 exits)
+	@exec $(BIN)/rust-mirror demo
+
+run: $(STAMP) ## the mirror with config/dev.toml, until Ctrl-C
+	@exec $(BIN)/rust-mirror serve --config config/dev.toml
+
+test: $(STAMP) ## unit, contract and scenario tests, but not those marked full (under 4 minutes)
+	@$(BIN)/python -m pytest -m "not full and not slow and not browser" $(PYTEST_ARGS)
+
+check: $(STAMP) ## format, lint, types, layers
+	@$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_house.py
+
+check-full: check ## every test there is: real clients, counted kills, the wheel in a fresh venv
+	@$(BIN)/python -m pytest -m "not browser" $(PYTEST_ARGS)
+
+bench: $(STAMP) ## hit path beside nginx and Varnish where installed; followers of a cold 100 MB archive
+	@$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.followers
+
+soak: $(STAMP) ## steady load with kills for SOAK_MINUTES (default 10), every body checked
+	@$(BIN)/python -m benchmarks.soak
+
+fmt: $(STAMP) ## format and sort imports
+	@$(BIN)/ruff check --select I --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
+	@for name in runtime build dev; do
+	  echo "Locking requirements/$$name.txt"
+	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
+	    --strip-extras --output-file requirements/$$name.txt requirements/$$name.in
+	done
+
+clean: ## remove .venv, caches and build output
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	find mirror tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
+	@command -v $(PYTHON) > /dev/null || {
+	  echo "$(PYTHON) not found: install Python 3.11 or later, or say make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); 3.11 or later is needed: make PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV)
+	  echo "No virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	total=$$(grep -c '^[a-z0-9].*==' requirements/dev.txt)
+	echo "Installing $$total locked packages into $(VENV) (once; log: $(VENV)/install.log)"
+	$(BIN)/python -m pip install --require-hashes -r requirements/dev.txt 2>&1 \
+	  | tee $(VENV)/install.log \
+	  | awk -v total=$$total '/^(Collecting|Processing|Requirement already)/ { n++; printf "\r  %d of %d", n, total }
+	      /^Installing collected/ { printf "\r  unpacking    " } { fflush() } END { print "" }' || {
+	  tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . \
+	  >> $(VENV)/install.log 2>&1 || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	touch $@
