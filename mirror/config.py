@@ -1,0 +1,130 @@
+"""Configuration values: declared once, validated once, frozen.
+
+Rules:
+1. Precedence: flag > environment (`RUST_MIRROR__SECTION__KEY`) > file > default.
+2. An unknown key is refused with its path; a wrong value with what is allowed.
+3. Sizes and durations are strings with units ("100GiB", "60s"); inside they are bytes and seconds.
+4. Every limit on outside input is a key here, with its default and the reason for it.
+5. A key of a part that this version lacks is known by name and refused unless empty.
+
+Does not: parse (`config_sources`), judge (`config_rules`), open files, or keep state.
+Runs in: supervisor and commands (workers and the keeper inherit the value).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ByteSize(int):
+    """A number of bytes, written with a binary unit: "512KiB", "100GiB", "4096"."""
+
+
+class Duration(float):
+    """A number of seconds, written with a unit: "500ms", "60s", "10m", "1h", "7d"."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file; unknown keys are refused."""
+
+
+class ServeTls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    certificate: str = ""
+    private_key: str = ""
+
+
+class Serve(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: tuple[str, ...] = ("127.0.0.1:8080",)
+    tls_listen: tuple[str, ...] = ()  # not available in this version
+    tls: ServeTls = ServeTls()  # not available in this version
+    workers: int = 0  # 0: one per core
+    public_url: str = ""  # empty: from the validated Host field
+    trusted_proxies: tuple[str, ...] = ()  # CIDRs whose X-Forwarded-For and PROXY lines count
+    proxy_protocol: bool = False  # every plaintext connection begins with a PROXY v1/v2 header
+    head_timeout: Duration = Duration(10)  # whole head received; slowloris (CVE-2020-9481 class)
+    idle_timeout: Duration = Duration(75)  # between requests; nginx's keepalive_timeout
+    write_timeout: Duration = Duration(60)  # no progress towards a client that reads nothing
+    drain_timeout: Duration = Duration(30)  # after SIGTERM a worker ends its transfers, at most
+    keeper_wait: Duration = Duration(5)  # a miss waits for an absent keeper, then 503
+    max_target: ByteSize = ByteSize(2048)  # longest known request target is about 200 bytes
+    max_head: ByteSize = ByteSize(16384)  # whole head; cargo sends about 400 bytes
+    max_connections: int = 8192  # per worker; each idle one costs about 3 KB
+    hot_memory: ByteSize = ByteSize(64 << 20)  # RAM tier per worker for small objects
+
+
+class Control(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    listen: str = "127.0.0.1:9090"  # empty: no TCP listener
+    allowed_hosts: tuple[str, ...] = ()  # further Host names it answers to (DNS rebinding)
+
+
+class Store(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    path: str = "/var/cache/rust-mirror"
+    budget: ByteSize = ByteSize(100 << 30)
+    max_object: ByteSize = ByteSize(4 << 30)  # largest release file is under 1 GiB
+    quarantine_budget: ByteSize = ByteSize(256 << 20)
+
+
+class State(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    path: str = "/var/lib/rust-mirror"
+
+
+class Releases(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    urls: tuple[str, ...] = ("https://static.rust-lang.org",)
+    connect_to: str = ""
+
+
+class Crates(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    urls: tuple[str, ...] = ("https://static.crates.io",)
+    connect_to: str = ""
+
+
+class Index(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    urls: tuple[str, ...] = ("https://index.crates.io",)
+    connect_to: str = ""
+
+
+class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    contact: str = ""  # goes into the User-Agent
+    proxy: str = ""  # egress proxy; HTTPS_PROXY is honoured
+    ca_file: str = ""  # extra CA certificates
+    connect_timeout: Duration = Duration(5)
+    read_timeout: Duration = Duration(20)  # silence, not total: bodies are big
+    attempts: int = 3  # per URL of the pool
+    max_connections: int = 32  # per host
+    max_fills: int = 64  # flights at once; further misses queue
+    max_small: ByteSize = ByteSize(32 << 20)  # objects read into memory; largest index file ~2 MB
+    hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
+    releases: Releases = Releases()
+    crates: Crates = Crates()
+    index: Index = Index()
+
+
+class Trust(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    release_key_file: str = ""
+    release_key_fingerprints: tuple[str, ...] = (
+        "108F66205EAEB0AAA8DD5E1C85AB96E6FA1BE5FE",
+        "C13466B7E169A085188632165CB4A9347B3B09DC",
+    )
+    channel_manifest: str = "digest"  # "signature" is not available in this version
+    unverified_ranges: str = "stream"  # or "wait"
+    accept: tuple[str, ...] = ()  # not available in this version
+
+
+class Freshness(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    channel: Duration = Duration(60)
+    rustup: Duration = Duration(60)
+    index: Duration = Duration(60)
+    negative: Duration = Duration(30)
+    undated: Duration = Duration(7 * 86400)  # versioned but undated archives
+    manifests: Duration = Duration(3600)  # manifests.txt: appended to about daily
+
+
+class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    serve: Serve = Serve()
+    control: Control = Control()
+    store: Store = Store()
+    state: State = State()
+    upstream: Upstream = Upstream()
+    trust: Trust = Trust()
+    freshness: Freshness = Freshness()
+    origin: tuple[dict[str, object], ...] = ()  # not available in this version

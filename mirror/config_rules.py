@@ -1,0 +1,203 @@
+"""What a configuration must satisfy beyond its types: one rule per key.
+
+Rules:
+1. A rule returns the sentence that says what is allowed, or "" when the value is good.
+2. The first key that breaks its rule is reported; the sentence tells how to repair it.
+3. A key whose part is not built is refused when set to more than its empty default, so that
+   nobody believes in a protection that is not there.
+
+Does not: read files, resolve names, or look at the machine.
+Runs in: supervisor and commands. Pure.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from urllib.parse import SplitResult, urlsplit
+
+from mirror.addresses import parse_listen
+from mirror.config import Config
+from mirror.errors import ConfigError
+
+NOT_AVAILABLE = "not available in this version"
+MAX_WORKERS = 64  # far above useful: the records of the shared page are laid out for twice as many
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+
+Rule = Callable[[object], str]
+
+
+def check(config: Config) -> None:
+    """Raises ConfigError for the first key that breaks its rule."""
+    for key, rule in _RULES.items():
+        value = value_of(config, key)
+        allowed = rule(value)
+        if allowed:
+            raise ConfigError(key, _plain(value), allowed)
+
+
+def value_of(config: Config, key: str) -> object:
+    """Return the value at the dotted `key`."""
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _unavailable(value: object) -> str:
+    return NOT_AVAILABLE if value else ""
+
+
+def _listen_list(value: object) -> str:
+    if not isinstance(value, tuple) or not value:
+        return "at least one address to listen on"
+    for item in value:
+        if sentence := _listen(item):
+            return sentence
+    return ""
+
+
+def _listen(value: object) -> str:
+    try:
+        parse_listen(str(value))
+    except ValueError as exc:
+        return str(exc)
+    return ""
+
+
+def _optional(rule: Rule) -> Rule:
+    return lambda value: rule(value) if value else ""
+
+
+def _each(rule: Rule) -> Rule:
+    def check_each(value: object) -> str:
+        items = value if isinstance(value, tuple) else ()
+        return next((sentence for item in items if (sentence := rule(item))), "")
+
+    return check_each
+
+
+def _network(value: object) -> str:
+    try:
+        ipaddress.ip_network(str(value))
+    except ValueError:
+        return 'networks such as "10.0.0.0/8" or "fd00::/8", without host bits'
+    return ""
+
+
+def _split_url(value: object) -> SplitResult | None:
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port  # raises for a port that is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _url(value: object) -> str:
+    parts = _split_url(value)
+    if parts is not None and parts.scheme == "s3":
+        return f"s3:// origins are {NOT_AVAILABLE}; use an http:// or https:// URL"
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        return 'an http:// or https:// URL such as "https://mirror.example"'
+    if parts.username is not None or parts.query or parts.fragment:
+        return "a URL without user name, query or fragment"
+    return ""
+
+
+def _proxy_url(value: object) -> str:
+    parts = _split_url(value)
+    if parts is None or parts.scheme != "http" or not parts.hostname:
+        return 'the proxy as an http:// URL such as "http://proxy.example:3128"'
+    return ""
+
+
+def _url_list(value: object) -> str:
+    return _each(_url)(value) if value else "at least one URL, in order of preference"
+
+
+def _host_and_port(value: object) -> str:
+    host, _, port = str(value).rpartition(":")
+    if _HOST.fullmatch(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536:
+        return ""
+    return 'host:port such as "203.0.113.7:443"'
+
+
+def _host(value: object) -> str:
+    return "" if _HOST.fullmatch(str(value)) else "host names without a port"
+
+
+def _between(low: int, high: int, note: str = "") -> Rule:
+    allowed = f"a whole number from {low} to {high}{note}"
+    return lambda value: "" if isinstance(value, int) and low <= value <= high else allowed
+
+
+def _one_line(value: object) -> str:
+    text = str(value)
+    return "" if text.isprintable() and text.isascii() else "printable ASCII on one line"
+
+
+def _fingerprints(value: object) -> str:
+    allowed = "fingerprints of 40 hexadecimal digits, at least one"
+    if not isinstance(value, tuple) or not value:
+        return allowed
+    return "" if all(_FINGERPRINT.fullmatch(item) for item in value) else allowed
+
+
+def _channel_manifest(value: object) -> str:
+    if value == "signature":
+        return (
+            f'checking OpenPGP signatures is {NOT_AVAILABLE}; "digest" checks each manifest '
+            "against its .sha256 file"
+        )
+    return "" if value == "digest" else '"digest"'
+
+
+def _unverified_ranges(value: object) -> str:
+    return "" if value in ("stream", "wait") else '"stream" or "wait"'
+
+
+def _directory(value: object) -> str:
+    text = str(value)
+    return "" if text and "\0" not in text else "the path of a directory"
+
+
+_RULES: dict[str, Rule] = {
+    "serve.listen": _listen_list,
+    "serve.tls_listen": _unavailable,
+    "serve.tls.certificate": _unavailable,
+    "serve.tls.private_key": _unavailable,
+    "serve.workers": _between(0, MAX_WORKERS, " (0: one per core)"),
+    "serve.public_url": _optional(_url),
+    "serve.trusted_proxies": _each(_network),
+    "serve.max_target": _between(256, 1 << 20),
+    "serve.max_head": _between(1024, 1 << 20),
+    "serve.max_connections": _between(1, 1 << 20),
+    "control.listen": _optional(_listen),
+    "control.allowed_hosts": _each(_host),
+    "store.path": _directory,
+    "state.path": _directory,
+    "upstream.contact": _one_line,
+    "upstream.proxy": _optional(_proxy_url),
+    "upstream.attempts": _between(1, 20),
+    "upstream.max_connections": _between(1, 1024),
+    "upstream.max_fills": _between(1, 4096),
+    "upstream.releases.urls": _url_list,
+    "upstream.releases.connect_to": _optional(_host_and_port),
+    "upstream.crates.urls": _url_list,
+    "upstream.crates.connect_to": _optional(_host_and_port),
+    "upstream.index.urls": _url_list,
+    "upstream.index.connect_to": _optional(_host_and_port),
+    "trust.release_key_fingerprints": _fingerprints,
+    "trust.channel_manifest": _channel_manifest,
+    "trust.unverified_ranges": _unverified_ranges,
+    "trust.accept": _unavailable,
+    "origin": _unavailable,
+}

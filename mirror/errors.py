@@ -1,0 +1,94 @@
+"""The exception tree: whose fault an error is decides its class.
+
+Rules:
+1. Every error of this product derives from `MirrorError`.
+2. Constructors take values, not prose; the sentence is made here, once.
+3. `hint` says what the reader can do next; it is shown to operators, never to anonymous clients.
+
+Runs in: worker, keeper, supervisor, commands.
+"""
+
+from __future__ import annotations
+
+
+class MirrorError(Exception):
+    """Anything this product raises on purpose.
+
+    `source` names the object the error is about (a key, a URL, a path, a configuration key),
+    `retryable` says whether the same call may succeed later, `status` is the HTTP status that a
+    request which meets this error ends with, `hint` says what to do next.
+    """
+
+    def __init__(
+        self, message: str, *, source: str, retryable: bool, status: int, hint: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.source = source
+        self.retryable = retryable
+        self.status = status
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class RequestError(MirrorError):
+    """The client asked for something this server refuses; `status` is 4xx or 501."""
+
+    def __init__(self, status: int, reason: str, *, close: bool = True) -> None:
+        super().__init__(reason, source="client", retryable=False, status=status)
+        self.close = close
+
+
+class UpstreamError(MirrorError):
+    """An upstream did not answer, or answered with something unusable; never becomes a 404."""
+
+    def __init__(
+        self,
+        source: str,
+        reason: str,
+        *,
+        upstream_status: int = 0,
+        retry_after_s: float = 0.0,
+        retryable: bool = True,
+        status: int = 503,
+    ) -> None:
+        super().__init__(
+            f"upstream {source}: {reason}", source=source, retryable=retryable, status=status
+        )
+        self.reason = reason
+        self.upstream_status = upstream_status
+        self.retry_after_s = retry_after_s
+
+
+class StoreError(MirrorError):
+    """The local store cannot do what was asked (disk full, I/O error, wrong owner, wrong format)."""
+
+    def __init__(self, source: str, reason: str, *, hint: str = "", retryable: bool = True) -> None:
+        super().__init__(
+            f"store {source}: {reason}", source=source, retryable=retryable, status=503, hint=hint
+        )
+
+
+class VerificationError(MirrorError):
+    """Bytes disagree with what their publisher said; they are never served."""
+
+    def __init__(self, source: str, *, expected: str, got: str) -> None:
+        super().__init__(
+            f"{source}: expected {expected}, got {got}", source=source, retryable=True, status=502
+        )
+        self.expected = expected
+        self.got = got
+
+
+class ConfigError(MirrorError):
+    """The configuration names something unknown, impossible or not available."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(
+            f"{key} = {value!r}: {allowed}", source=key, retryable=False, status=500
+        )
+        self.key = key
+        self.value = value
+        self.allowed = allowed
