@@ -1,0 +1,1 @@
+"""What the HTTP RFCs say, as pure functions."""

@@ -1,0 +1,82 @@
+"""The Cache-Status field: RFC 9211.
+
+Rules:
+1. The words are those of the RFC; the same words stand in logs and metrics.
+2. A value is this cache's name and an *outcome*: `hit` or `fwd=…` with their parameters, as text.
+   The outcome travels through the worker-keeper protocol; the name is added where it is sent.
+3. Whatever is not a token is written as a quoted string, so no value can break the field.
+
+Units: `ttl` in seconds of freshness left, negative when stale.
+
+Runs in: both. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Final
+
+
+class Forward(enum.Enum):
+    """Why a request went forward (section 2.2)."""
+
+    BYPASS = "bypass"
+    METHOD = "method"
+    URI_MISS = "uri-miss"
+    VARY_MISS = "vary-miss"
+    MISS = "miss"
+    REQUEST = "request"
+    STALE = "stale"
+    PARTIAL = "partial"
+
+
+_TOKEN: Final = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
+_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+_DETAIL_LIMIT: Final = 80  # characters; a field is no place for a story
+
+
+def hit(*, ttl_s: int | None = None, detail: str = "") -> str:
+    """The outcome of a request that was answered from the store; None: never stale."""
+    return "hit" + _parameter("ttl", ttl_s) + _detail(detail)
+
+
+def forwarded(
+    reason: Forward,
+    *,
+    status: int | None = None,
+    ttl_s: int | None = None,
+    stored: bool = False,
+    collapsed: bool = False,
+    detail: str = "",
+) -> str:
+    """The outcome of a request that went to the keeper and, unless collapsed, to an upstream."""
+    flags = ("; stored" if stored else "") + ("; collapsed" if collapsed else "")
+    return (
+        f"fwd={reason.value}"
+        + _parameter("fwd-status", status)
+        + _parameter("ttl", ttl_s)
+        + flags
+        + _detail(detail)
+    )
+
+
+def cache_status(name: str, outcome: str) -> bytes:
+    """The field value: `rust-mirror; hit; ttl=57`."""
+    return f"{_bare_item(name)}; {outcome}".encode("ascii")
+
+
+def _parameter(key: str, number: int | None) -> str:
+    return "" if number is None else f"; {key}={number}"
+
+
+def _detail(detail: str) -> str:
+    return f"; detail={_bare_item(detail[:_DETAIL_LIMIT])}" if detail else ""
+
+
+def _bare_item(text: str) -> str:
+    """A token where possible, else a string (RFC 9651, section 3.3)."""
+    if _TOKEN.fullmatch(text):
+        return text
+    safe = _NOT_PRINTABLE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{safe}"'

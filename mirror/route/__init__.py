@@ -1,0 +1,1 @@
+"""Request targets to routes: one file per grammar, pure."""

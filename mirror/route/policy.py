@@ -1,0 +1,70 @@
+"""What each kind of object asks of the caches: how long, how big, vouched for by what.
+
+Rules:
+1. `immutable` is said only of bytes that a digest stated elsewhere ties to their name.
+2. A moving object tells downstream caches no longer freshness than this mirror gives it by default:
+   60 seconds.
+3. Limits on bytes are there to stop an endless body, not to judge a publisher's taste: each is
+   several times the largest object known of its kind.
+
+Units: bytes, seconds. Does not know `[freshness]`: the keeper applies the operator's values.
+
+Runs in: both. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mirror.route.route import Kind, Route, Tempo
+
+_IMMUTABLE: Final = b"public, max-age=31536000, immutable"
+_LONG: Final = b"public, max-age=86400"  # what upstream's CDN gives everything by default
+_SHORT: Final = b"public, max-age=60"
+
+_LONG_TEMPOS: Final = frozenset((Tempo.FOREVER, Tempo.UNDATED))
+_DIGEST_STATED: Final = frozenset((Kind.ARCHIVE, Kind.RUSTUP_BINARY, Kind.CRATE))
+_SMALL: Final = frozenset(Kind) - _DIGEST_STATED
+
+_KIB: Final = 1024
+_MIB: Final = 1024 * _KIB
+_GIB: Final = 1024 * _MIB
+_MAX_BYTES: Final = {
+    Kind.CHANNEL: 32 * _MIB,  # 1 MB in 2026
+    Kind.CHANNEL_V1: 1 * _MIB,
+    Kind.ARCHIVE: 16 * _GIB,  # the fattest are below 1 GB
+    Kind.ARCHIVE_PROOF: 64 * _KIB,
+    Kind.MANIFESTS: 32 * _MIB,  # 60 bytes per published manifest, about 1 MB
+    Kind.RELEASE_KEY: 1 * _MIB,
+    Kind.RUSTUP_HEAD: 1 * _MIB,
+    Kind.RUSTUP_BINARY: 512 * _MIB,
+    Kind.RUSTUP_PROOF: 64 * _KIB,
+    Kind.INDEX_FILE: 64 * _MIB,  # decoded; 1 MB for the largest crates
+    Kind.CRATE: 2 * _GIB,  # 10 MB unless crates.io allows one crate more
+}
+
+
+def cache_control(route: Route) -> bytes:
+    """The Cache-Control value of a 200 for `route`."""
+    if route.tempo not in _LONG_TEMPOS:
+        return _SHORT
+    is_tied = route.tempo is Tempo.FOREVER and route.kind in _DIGEST_STATED
+    return _IMMUTABLE if is_tied else _LONG
+
+
+def is_small(kind: Kind) -> bool:
+    """Whether the keeper reads such objects whole into memory before it answers."""
+    return kind in _SMALL
+
+
+def states_digest(kind: Kind) -> bool:
+    """Whether another upstream document states the digest of such an object before it is fetched.
+
+    Not true of a channel: its `.sha256` moves with it, and the two are judged as one generation.
+    """
+    return kind in _DIGEST_STATED
+
+
+def max_bytes(kind: Kind) -> int:
+    """The most bytes that a body of this kind may have."""
+    return _MAX_BYTES[kind]

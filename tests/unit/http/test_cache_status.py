@@ -1,0 +1,53 @@
+"""Cache-Status values."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirror.http.cache_status import Forward, cache_status, forwarded, hit
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value"),
+    [
+        pytest.param(hit(), b"rust-mirror; hit", id="hit-for-ever"),
+        pytest.param(hit(ttl_s=57), b"rust-mirror; hit; ttl=57", id="hit"),
+        pytest.param(hit(ttl_s=-3, detail="upstream-down"),
+                     b"rust-mirror; hit; ttl=-3; detail=upstream-down", id="stale-hit"),
+        pytest.param(forwarded(Forward.URI_MISS, stored=True),
+                     b"rust-mirror; fwd=uri-miss; stored", id="miss-stored"),
+        pytest.param(forwarded(Forward.STALE, status=304, ttl_s=60),
+                     b"rust-mirror; fwd=stale; fwd-status=304; ttl=60", id="revalidated"),
+        pytest.param(forwarded(Forward.URI_MISS, status=200, stored=True, collapsed=True),
+                     b"rust-mirror; fwd=uri-miss; fwd-status=200; stored; collapsed",
+                     id="follower"),
+        pytest.param(forwarded(Forward.PARTIAL, detail='disk "full"'),
+                     b'rust-mirror; fwd=partial; detail="disk \\"full\\""', id="quoted-detail"),
+    ],
+)  # fmt: skip
+def test_an_outcome_is_written_with_its_parameters(outcome: str, value: bytes) -> None:
+    assert cache_status("rust-mirror", outcome) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        pytest.param("edge.example:8080", b"edge.example:8080", id="authority-is-a-token"),
+        pytest.param("my edge", b'"my edge"', id="space-needs-quotes"),
+        pytest.param("10.0.0.1", b'"10.0.0.1"', id="digit-first-is-no-token"),
+        pytest.param("a\r\nX: y", b'"a??X: y"', id="attack-line-end"),
+        pytest.param("\u00e4\\", b'"?\\\\"', id="not-ascii"),
+        pytest.param("", b'""', id="empty"),
+    ],
+)
+def test_a_name_cannot_break_the_field(name: str, written: bytes) -> None:
+    assert cache_status(name, hit()) == written + b"; hit"
+
+
+@given(st.text())
+def test_any_detail_stays_in_one_visible_bounded_value(detail: str) -> None:
+    value = cache_status("m", hit(detail=detail))
+    assert all(0x20 <= byte < 0x7F for byte in value)
+    assert len(value) < 200
