@@ -1,0 +1,1 @@
+"""A believable Rust upstream with scripted faults."""

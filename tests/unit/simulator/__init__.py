@@ -1,0 +1,1 @@
+"""Tests of the room `simulator`: the simulated upstream is what its clients take it for."""
