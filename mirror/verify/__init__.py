@@ -1,0 +1,1 @@
+"""Digests and the documents that state them."""

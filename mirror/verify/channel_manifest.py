@@ -1,0 +1,126 @@
+"""Channel manifests, version 2: which digest each archive of a release must have.
+
+Rules:
+1. Every `url`/`hash`, `xz_url`/`xz_hash` and `zst_url`/`zst_hash` of a package's targets counts,
+   and every `url`/`hash-sha256` of the artifacts, wherever `available` says so or not.
+2. Only URLs of the release host become paths: rustup replaces that prefix by the mirror and takes
+   every other URL from elsewhere.
+3. One path has one digest; a manifest that states two is refused as a whole.
+4. Unknown keys are ignored; the content is never rewritten.
+
+Cost: tomllib takes 0.3-0.5 s for one megabyte, so callers parse off the event loop.
+Does not: check the signature or the `.sha256` beside it.
+Runs in: keeper. Pure.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mirror.errors import VerificationError
+from mirror.verify.digests import parse_digest, shown
+
+RELEASE_URL_PREFIX = "https://static.rust-lang.org"
+MANIFEST_VERSION = "2"
+# rustup prefers zst over xz over gz; upstream writes no zst today.
+_TARGET_PAIRS = (("url", "hash"), ("xz_url", "xz_hash"), ("zst_url", "zst_hash"))
+_ARTIFACT_PAIR = ("url", "hash-sha256")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_SOURCE = "channel manifest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelManifest:
+    """`date` is "YYYY-MM-DD"; `digests` maps paths ("/dist/…") to 32 bytes."""
+
+    date: str
+    digests: Mapping[str, bytes]
+
+    def __repr__(self) -> str:
+        return f"<ChannelManifest {self.date} {len(self.digests)} paths>"
+
+
+def parse_manifest(body: bytes) -> ChannelManifest:
+    """Return what the manifest states.
+
+    Raises: VerificationError for a body that is not a version-2 manifest, or contradicts itself.
+    """
+    document = _load(body)
+    version = document.get("manifest-version")
+    if version != MANIFEST_VERSION:
+        raise VerificationError(
+            _SOURCE, expected=f'manifest-version "{MANIFEST_VERSION}"', got=shown(repr(version))
+        )
+    digests: dict[str, bytes] = {}
+    for url, digest_hex in _stated(document):
+        path = _path_of(url)
+        if path:
+            _add(digests, path, digest_hex)
+    return ChannelManifest(date=_date(document.get("date")), digests=digests)
+
+
+def _load(body: bytes) -> Mapping[str, object]:
+    # RecursionError: tomllib recurses per nesting level of arrays and inline tables.
+    try:
+        return tomllib.loads(body.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+        raise VerificationError(_SOURCE, expected="TOML", got=shown(body)) from exc
+
+
+def _date(value: object) -> str:
+    if isinstance(value, str) and _DATE.fullmatch(value):
+        try:
+            datetime.date.fromisoformat(value)
+        except ValueError:
+            pass  # a day that no calendar has: refused below, with the value
+        else:
+            return value
+    raise VerificationError(_SOURCE, expected="a date YYYY-MM-DD", got=shown(repr(value)))
+
+
+def _stated(document: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    for package in _tables(document.get("pkg")):
+        for target in _tables(package.get("target")):
+            yield from _pairs(target, _TARGET_PAIRS)
+    for artifact in _tables(document.get("artifacts")):
+        for files in _table(artifact.get("target")).values():
+            for file in files if isinstance(files, list) else ():
+                yield from _pairs(_table(file), (_ARTIFACT_PAIR,))
+
+
+def _table(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _tables(value: object) -> Iterator[Mapping[str, object]]:
+    return (member for member in _table(value).values() if isinstance(member, dict))
+
+
+def _pairs(
+    table: Mapping[str, object], keys: tuple[tuple[str, str], ...]
+) -> Iterator[tuple[str, object]]:
+    for url_key, hash_key in keys:
+        url = table.get(url_key)
+        # Unavailable targets carry no URL, or an empty one.
+        if isinstance(url, str) and url:
+            yield url, table.get(hash_key)
+
+
+def _path_of(url: str) -> str:
+    host, slash, path = url.partition(RELEASE_URL_PREFIX + "/")
+    return "/" + path if slash and not host and path else ""
+
+
+def _add(digests: dict[str, bytes], path: str, digest_hex: object) -> None:
+    source = f"{_SOURCE}, {shown(path)}"
+    if not isinstance(digest_hex, str):
+        raise VerificationError(source, expected="a hash", got=shown(repr(digest_hex)))
+    digest = parse_digest(digest_hex, source)
+    # One URL is named by many entries (1,148 entries name 1,048 archives); they must agree.
+    known = digests.setdefault(path, digest)
+    if known != digest:
+        raise VerificationError(source, expected=known.hex(), got=digest_hex)
