@@ -1,0 +1,1 @@
+"""HTTP origins: pools, deadlines, failover."""

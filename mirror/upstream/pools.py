@@ -1,0 +1,150 @@
+"""The pools of `[upstream.*]`, opened from configuration.
+
+Rules:
+1. A pool is named as its section: "releases", "crates", "index".
+2. Each pool has its own connections; `connect_to` belongs to the pool's first URL.
+3. No total deadline: bodies are big. Connecting and silence have deadlines.
+
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from collections.abc import Iterator, Mapping
+
+import aiohttp
+
+import mirror
+from mirror.clock import Clock
+from mirror.config import Crates, Index, Releases, Upstream
+from mirror.errors import ConfigError
+from mirror.events import EventLog
+from mirror.upstream.backoff import BACKOFF_FIRST_S
+from mirror.upstream.egress import tls_context
+from mirror.upstream.origin import Origin, parse_origin
+from mirror.upstream.pool import Pool, PoolSettings
+from mirror.upstream.resolver import UpstreamResolver, parse_connect_to
+from mirror.upstream.traffic import TrafficMeter
+
+# A smaller buffer pauses the socket too often to fill at the rate of the disk.
+READ_BUFFER_BYTES = 262144
+KEEPALIVE_S = 15.0
+DNS_CACHE_S = 10
+
+
+class Pools(Mapping[str, Pool]):
+    """Pool by name; close with `aclose`."""
+
+    def __init__(self, pools: Mapping[str, Pool]) -> None:
+        self._pools = dict(pools)
+
+    def __getitem__(self, name: str) -> Pool:
+        return self._pools[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pools)
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    async def aclose(self) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def user_agent(contact: str) -> str:
+    """Return `rust-edge-mirror/1.2.3 (+contact)`."""
+    product = f"rust-edge-mirror/{mirror.__version__}"
+    return f"{product} (+{contact})" if contact else product
+
+
+def open_pools(
+    config: Upstream,
+    *,
+    own_token: str,
+    meter: TrafficMeter,
+    clock: Clock,
+    log: EventLog,
+    backoff_first_s: float = BACKOFF_FIRST_S,
+) -> Pools:
+    """Return the pools; must be called inside the running loop. Nothing is connected yet.
+
+    `own_token` is what this mirror puts into `CDN-Loop` and refuses in requests.
+
+    Raises: ConfigError for a URL, `connect_to` or CA file that cannot be used.
+    """
+    context = tls_context(config.ca_file)
+    sections: Mapping[str, Releases | Crates | Index] = {
+        "releases": config.releases,
+        "crates": config.crates,
+        "index": config.index,
+    }
+    fields = {
+        "user-agent": user_agent(config.contact),
+        "accept": "*/*",
+        # Bodies pass byte for byte; a caller that decodes asks for a coding itself.
+        "accept-encoding": "identity",
+        "cdn-loop": own_token,
+    }
+    pools: dict[str, Pool] = {}
+    for name, section in sections.items():
+        key = f"upstream.{name}"
+        origins = [parse_origin(url, f"{key}.urls") for url in section.urls]
+        settings = PoolSettings(
+            name=name,
+            attempts=config.attempts,
+            fields=fields,
+            proxy=config.proxy,
+            backoff_first_s=backoff_first_s,
+        )
+        resolver = _resolver(key, section.connect_to, origins, config)
+        session = _session(config, resolver, context)
+        pools[name] = Pool(settings, origins, session, meter=meter, clock=clock, log=log)
+    return Pools(pools)
+
+
+def _resolver(
+    key: str, connect_to: str, origins: list[Origin], config: Upstream
+) -> UpstreamResolver:
+    endpoint = parse_connect_to(connect_to, f"{key}.connect_to")
+    host = origins[0].host if origins else ""
+    if endpoint is not None and _is_address(host):
+        # An address is connected to without asking a resolver: the key would be ignored silently.
+        raise ConfigError(f"{key}.connect_to", connect_to, "needs a URL with a host name")
+    return UpstreamResolver(
+        hosts=(host,), connect_to=endpoint, timeout_s=float(config.connect_timeout)
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _session(
+    config: Upstream, resolver: UpstreamResolver, context: ssl.SSLContext
+) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(
+        limit=0,  # the filler bounds the flights; per host is what the upstream feels
+        limit_per_host=config.max_connections,
+        resolver=resolver,
+        ssl=context,
+        keepalive_timeout=KEEPALIVE_S,
+        ttl_dns_cache=DNS_CACHE_S,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=READ_BUFFER_BYTES,
+        timeout=aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=float(config.connect_timeout),
+            sock_read=float(config.read_timeout),
+        ),
+    )

@@ -1,0 +1,113 @@
+"""One upstream response: status, fields, and content as it arrives.
+
+Rules:
+1. Fields have lower-case names; several lines of one field are joined by ", ".
+2. Content comes as the network brings it (never cut to size: that halves the rate, see
+   `docs/` on performance), byte for byte: content codings are the caller's business.
+3. Content shorter than announced is an `UpstreamError`, never a short success.
+
+Does not: follow redirects, retry, or cap the length (the caller counts).
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import aiohttp
+
+from mirror.errors import UpstreamError
+from mirror.upstream.traffic import TrafficLine
+
+# What a broken connection looks like from inside aiohttp; nothing of it leaves this room.
+BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError)
+
+
+class UpstreamResponse:
+    """Made by `Pool.get` and valid inside its `async with` only."""
+
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        *,
+        traffic: TrafficLine,
+        on_broken: Callable[[], None],
+    ) -> None:
+        self.status = response.status
+        self.url = str(response.url)
+        self.fields: Mapping[str, str] = join_fields(response)
+        self.received_bytes = 0
+        self._response = response
+        self._traffic = traffic
+        self._on_broken = on_broken
+        self._announced = _announced_length(response.status, self.fields)
+
+    @property
+    def content_length(self) -> int:
+        """The announced length of this response's content; -1: unknown."""
+        return self._announced
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content once.
+
+        Raises: UpstreamError (retryable) when the body breaks, stalls, or ends early.
+        """
+        try:
+            async for chunk in self._response.content.iter_any():
+                self.received_bytes += len(chunk)
+                self._traffic.received(len(chunk))
+                yield chunk
+        except BROKEN as exc:
+            self._on_broken()
+            raise self._broken(reason_of(exc)) from exc
+        if self._announced not in (-1, self.received_bytes):
+            self._on_broken()
+            raise self._broken("the content has another length than announced")
+
+    def _broken(self, reason: str) -> UpstreamError:
+        return UpstreamError(
+            self.url,
+            f"{reason} after {self.received_bytes} bytes of content",
+            upstream_status=self.status,
+        )
+
+    def __repr__(self) -> str:
+        return f"<UpstreamResponse {self.status} {self.url} {self.received_bytes} bytes>"
+
+
+def join_fields(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """Return the fields with lower-case names, lines joined."""
+    fields: dict[str, str] = {}
+    for name, value in response.headers.items():
+        lower = name.lower()
+        fields[lower] = f"{fields[lower]}, {value}" if lower in fields else value
+    return fields
+
+
+def reason_of(exc: BaseException) -> str:
+    """Return one plain sentence part without the library's names."""
+    if isinstance(exc, asyncio.TimeoutError):
+        return "no answer in time"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        verdict = getattr(exc.certificate_error, "verify_message", "") or "no reason given"
+        return f"its certificate is not accepted: {verdict}"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return "its name does not resolve"
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return f"cannot connect: {exc.os_error.strerror or exc.os_error}"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return f"the egress proxy answered {exc.status}"
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return "the content broke off"
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return "it does not speak HTTP"
+    return "the connection broke"
+
+
+def _announced_length(status: int, fields: Mapping[str, str]) -> int:
+    """RFC 9112 section 6: a 304 has no content; a transfer coding overrides Content-Length."""
+    if status == 304 or "transfer-encoding" in fields:
+        return -1
+    value = fields.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() else -1

@@ -1,0 +1,187 @@
+"""An origin that plays scripted answers, byte by byte, and keeps what it was asked.
+
+Runs in: pytest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from mirror.clock import Clock, SystemClock
+from mirror.config import Crates, Duration, Index, Releases, Upstream
+from mirror.upstream.pools import Pools, open_pools
+
+Answer = bytes | Callable[[asyncio.StreamWriter], None]
+
+
+class ScriptedOrigin:
+    """Answers the n-th request with the n-th answer, the last one for ever."""
+
+    def __init__(self, answers: Sequence[Answer]) -> None:
+        self.answers = list(answers)
+        self.heads: list[str] = []
+        self.connections = 0
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def requests(self) -> list[str]:
+        return [head.split("\r\n")[0] for head in self.heads]
+
+    def fields(self, number: int = 0) -> dict[str, str]:
+        lines = self.heads[number].split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def aclose(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+        self._writers.add(writer)
+        self.connections += 1
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.heads.append(head.decode("latin-1").rstrip())
+                answer = self.answers[min(len(self.heads), len(self.answers)) - 1]
+                if isinstance(answer, bytes):
+                    writer.write(answer)
+                else:
+                    answer(writer)
+        self._writers.discard(writer)
+        writer.close()
+
+
+class RecordingMeter:
+    """Counts per (pool, path)."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.received_bytes = 0
+        self.not_modified_total = 0
+        self.lines: list[tuple[str, str]] = []
+
+    def line(self, pool: str, path: str) -> RecordingMeter:
+        self.lines.append((pool, path))
+        return self
+
+    def request(self) -> None:
+        self.requests += 1
+
+    def received(self, content_bytes: int) -> None:
+        self.received_bytes += content_bytes
+
+    def not_modified(self) -> None:
+        self.not_modified_total += 1
+
+
+class RecordingLog:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, object]]] = []
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    warning = error = info
+
+
+class FakeClock:
+    """Moves only when told."""
+
+    def __init__(self) -> None:
+        self.at = 1_000_000.0
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+def reply(
+    status: int = 200, content: bytes = b"content", *fields: str, length: int | None = None
+) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", *fields]
+    if status != 304:
+        lines.append(f"Content-Length: {len(content) if length is None else length}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + content
+
+
+def cut(answer: bytes) -> Answer:
+    """Send the answer, then reset the connection."""
+
+    def play(writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        if answer:
+            # Closing with the answer in the socket; the peer sees it, then the end.
+            writer.close()
+        else:
+            writer.transport.abort()
+
+    return play
+
+
+@contextlib.asynccontextmanager
+async def origins(*scripts: Sequence[Answer]) -> AsyncIterator[list[ScriptedOrigin]]:
+    started = [ScriptedOrigin(script) for script in scripts]
+    for origin in started:
+        await origin.start()
+    try:
+        yield started
+    finally:
+        for origin in started:
+            await origin.aclose()
+
+
+@contextlib.asynccontextmanager
+async def pools_of(
+    *urls: str,
+    attempts: int = 3,
+    read_timeout: float = 5.0,
+    connect_to: str = "",
+    contact: str = "",
+    clock: Clock | None = None,
+    meter: RecordingMeter | None = None,
+    log: RecordingLog | None = None,
+) -> AsyncIterator[Pools]:
+    config = Upstream(
+        attempts=attempts,
+        contact=contact,
+        read_timeout=Duration(read_timeout),
+        connect_timeout=Duration(2.0),
+        releases=Releases(urls=urls, connect_to=connect_to),
+        crates=Crates(urls=urls[:1]),
+        index=Index(urls=urls[:1]),
+    )
+    pools = open_pools(
+        config,
+        own_token="rust-mirror-1234",
+        meter=meter or RecordingMeter(),
+        clock=clock or SystemClock(),
+        log=log or RecordingLog(),
+        backoff_first_s=0.001,
+    )
+    try:
+        yield pools
+    finally:
+        await pools.aclose()

@@ -1,0 +1,93 @@
+"""`mirror.upstream.response`: short content is never a success; reasons are plain words."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import aiohttp
+import pytest
+from multidict import CIMultiDict
+
+from mirror.errors import UpstreamError
+from mirror.upstream.response import UpstreamResponse, reason_of
+from tests.unit.upstream.scripted_origin import RecordingMeter
+
+
+class FakeRaw:
+    """As much of a client response as is read; its content ends without complaint."""
+
+    url = "http://origin/x"
+
+    def __init__(self, status: int, chunks: list[bytes], **fields: str) -> None:
+        self.status = status
+        self.headers = CIMultiDict({name.replace("_", "-"): v for name, v in fields.items()})
+        self.content = self
+        self._chunks = chunks
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+
+def response_of(raw: FakeRaw, broken: list[str]) -> UpstreamResponse:
+    return UpstreamResponse(
+        cast(aiohttp.ClientResponse, raw),
+        traffic=RecordingMeter(),
+        on_broken=lambda: broken.append("broken"),
+    )
+
+
+@pytest.mark.parametrize("length", ["3", "5"])
+async def test_content_of_another_length_than_announced_is_an_error(length: str) -> None:
+    broken: list[str] = []
+    response = response_of(FakeRaw(200, [b"ab", b"cd"], Content_Length=length), broken)
+    with pytest.raises(UpstreamError, match="another length than announced after 4 bytes"):
+        [chunk async for chunk in response.chunks()]
+    assert broken == ["broken"]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        pytest.param(200, {"Content_Length": "4"}, id="agrees"),
+        pytest.param(200, {}, id="unknown"),
+        pytest.param(200, {"Content_Length": "x"}, id="nonsense"),
+        pytest.param(304, {"Content_Length": "9"}, id="not-modified"),
+        pytest.param(200, {"Content_Length": "9", "Transfer_Encoding": "chunked"}, id="chunked"),
+    ],
+)
+async def test_content_is_yielded_whole(status: int, fields: dict[str, str]) -> None:
+    broken: list[str] = []
+    response = response_of(FakeRaw(status, [b"ab", b"cd"], **fields), broken)
+    assert [chunk async for chunk in response.chunks()] == [b"ab", b"cd"]
+    assert response.received_bytes == 4
+    assert broken == []
+
+
+NOTHING: Any = None
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (TimeoutError(), "no answer in time"),
+        (aiohttp.ServerTimeoutError(), "no answer in time"),
+        (
+            aiohttp.ClientConnectorCertificateError(NOTHING, ssl.CertificateError("expired")),
+            "its certificate is not accepted: no reason given",
+        ),
+        (aiohttp.ClientHttpProxyError(NOTHING, (), status=407), "the egress proxy answered 407"),
+        (
+            aiohttp.ClientConnectorError(NOTHING, OSError(111, "Connection refused")),
+            "cannot connect: Connection refused",
+        ),
+        (aiohttp.ClientPayloadError("x"), "the content broke off"),
+        (aiohttp.ServerDisconnectedError(), "the connection broke"),
+        (asyncio.IncompleteReadError(b"", 1), "the connection broke"),
+    ],
+)
+def test_a_reason_names_no_library(failure: BaseException, reason: str) -> None:
+    assert reason_of(failure) == reason
