@@ -1,0 +1,1 @@
+"""Deciding, flights, the filler, and the worker-keeper protocol."""

@@ -1,0 +1,245 @@
+"""The keeper's way to the store: blocking calls on threads, small writes in groups.
+
+Rules:
+1. No store call that may touch the disk for long runs on the event loop; index look-ups do (a
+   B-tree read of some 20 us is cheaper than a thread hop).
+2. Small objects and metadata are committed in groups: what comes while one commit runs goes
+   into the next one together. Entries given in one call are never split.
+3. A call that was started is waited for, also when its caller is cancelled: a thread must not
+   write into a file that is being abandoned.
+
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from mirror.errors import StoreError
+from mirror.fill.ports import BlobReader, PartialFile, Reservation, StoreDoor
+from mirror.store.entry import Entry, Stored
+from mirror.store.reader import BlobFile
+
+BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
+GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch takes
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Commit:
+    puts: Sequence[tuple[Entry, bytes]] = ()
+    records: Sequence[Entry] = ()
+    done: asyncio.Future[list[Stored]] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class StoreDesk:
+    """Async calls on the store; `reader` reads stored small objects back."""
+
+    def __init__(self, store: StoreDoor, reader: BlobReader) -> None:
+        self._store = store
+        self._reader = reader
+        self._metadata = ThreadPoolExecutor(1, thread_name_prefix="metadata")
+        self._bodies = ThreadPoolExecutor(BODY_THREADS, thread_name_prefix="body")
+        self._queue: list[_Commit] = []
+        self._committer: asyncio.Task[None] | None = None
+
+    def lookup(self, key: str) -> Stored | None:
+        return self._store.index.lookup(key)
+
+    def current(self, key: str) -> Stored | None:
+        """Return the stored representation whose file is there and attested, or None."""
+        stored = self.lookup(key)
+        if stored is None or stored.entry.status != 200 or not self.is_intact(stored):
+            return None
+        return stored
+
+    def is_intact(self, stored: Stored) -> bool:
+        """Whether a worker would serve the file; an absence has none and is always intact."""
+        if stored.attestation is None:
+            return stored.entry.status != 200
+        opened = self._reader.open_blob(stored)
+        if isinstance(opened, BlobFile):
+            os.close(opened.fd)
+            return True
+        return False
+
+    def vouched(self, path: str) -> bytes | None:
+        return self._store.vouched(path)
+
+    def entries_of_prefix(self, prefix: str) -> list[Entry]:
+        return self._store.entries_of_prefix(prefix)
+
+    async def read_small(self, stored: Stored) -> bytes | None:
+        """Return the content of a stored small object, or None when its file is not usable."""
+        content = await self.compute(self._reader.load_small, stored)
+        return content if isinstance(content, bytes) else None
+
+    async def put(self, items: Sequence[tuple[Entry, bytes]]) -> list[Stored]:
+        return await self._commit(_Commit(puts=items))
+
+    async def record(self, entries: Sequence[Entry]) -> None:
+        await self._commit(_Commit(records=entries))
+
+    async def withdraw(self, keys: Sequence[str]) -> None:
+        await self._in(self._metadata, self._store.withdraw, keys)
+
+    def touch(self, keys: Sequence[str]) -> None:
+        """Note recency; nobody waits for it."""
+        self._metadata.submit(self._store.touch, keys)
+
+    async def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None:
+        await self._in(self._metadata, self._store.vouch, pairs)
+
+    async def adopt(self, digest: bytes, entry: Entry) -> Stored | None:
+        return await self._in(self._bodies, self._store.adopt, digest, entry)
+
+    async def attest(self, stored: Stored) -> Stored | None:
+        return await self._in(self._bodies, self._store.attest, stored)
+
+    async def reserve(self, nbytes: int) -> Reservation | None:
+        """Return a reservation, or None when the budget has no room. The caller releases it."""
+        future = self._submit(self._metadata, self._store.reserve, nbytes)
+        try:
+            return await finished(future)
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None and future.result():
+                future.result().release()  # nobody else will ever know of it
+            raise
+
+    async def extend(self, reservation: Reservation, more_bytes: int) -> bool:
+        return await self._in(self._metadata, reservation.extend, more_bytes)
+
+    async def begin(
+        self, entry: Entry, *, validator: str, length: int, reservation: Reservation
+    ) -> PartialFile:
+        """Open or resume the temp file. The caller publishes, quarantines or abandons it."""
+
+        def call() -> PartialFile:
+            return self._store.begin(
+                entry.key,
+                digest=entry.digest,
+                validator=validator,
+                length=length,
+                reservation=reservation,
+            )
+
+        future = self._submit(self._bodies, call)
+        try:
+            return await finished(future)
+        except asyncio.CancelledError:
+            if not future.cancelled() and future.exception() is None:
+                self._store.abandon(future.result(), True)
+            raise
+
+    def write(
+        self, partial: PartialFile, data: bytes, *, is_noted: bool = False
+    ) -> asyncio.Future[None]:
+        """Hash and write in a thread, and note how far the partial is when asked to.
+
+        At most one call per partial at a time (the caller's duty).
+        """
+
+        def call() -> None:
+            partial.write(data)
+            if is_noted:
+                partial.note()
+
+        return asyncio.get_running_loop().run_in_executor(self._bodies, call)
+
+    async def digest(self, partial: PartialFile) -> bytes:
+        return await self._in(self._bodies, partial.digest)
+
+    async def publish(self, partial: PartialFile, entries: Sequence[Entry]) -> list[Stored]:
+        return await self._in(self._bodies, self._store.publish, partial, entries)
+
+    async def abandon(self, partial: PartialFile, *, keep: bool) -> None:
+        await self._in(self._bodies, self._store.abandon, partial, keep)
+
+    async def quarantine(self, partial: PartialFile, reason: str) -> None:
+        await self._in(self._bodies, self._store.quarantine, partial, reason)
+
+    async def compute(self, call: Callable[..., _T], *values: Any) -> _T:
+        """Run a pure or reading function that would hold up the loop."""
+        return await self._in(self._bodies, call, *values)
+
+    async def aclose(self) -> None:
+        """Commit what is queued and end the threads; the store itself stays open."""
+        if self._committer is not None:
+            await self._committer
+        self._metadata.shutdown(wait=True)
+        self._bodies.shutdown(wait=True)
+
+    async def _in(self, executor: ThreadPoolExecutor, call: Callable[..., _T], *values: Any) -> _T:
+        return await finished(self._submit(executor, call, *values))
+
+    def _submit(
+        self, executor: ThreadPoolExecutor, call: Callable[..., _T], *values: Any
+    ) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(executor, call, *values)
+
+    async def _commit(self, commit: _Commit) -> list[Stored]:
+        self._queue.append(commit)
+        if self._committer is None:
+            self._committer = asyncio.create_task(self._commit_groups(), name="group commit")
+        return await asyncio.shield(commit.done)
+
+    async def _commit_groups(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._queue:
+            group, self._queue = self._queue[:GROUP_MAX], self._queue[GROUP_MAX:]
+            try:
+                results = await loop.run_in_executor(self._metadata, self._write_group, group)
+            except Exception as exc:  # noqa: BLE001 - the edge of a commit: its askers get it
+                results = [exc] * len(group)
+            for commit, result in zip(group, results, strict=True):
+                _settle(commit.done, result)
+        self._committer = None
+
+    def _write_group(self, group: list[_Commit]) -> list[list[Stored] | Exception]:
+        """Write all in one transaction; when that fails, one by one, so that one bad object
+        does not take the others along."""
+        try:
+            puts = [item for commit in group for item in commit.puts]
+            stored = self._store.put_small(puts) if puts else []
+            records = [entry for commit in group for entry in commit.records]
+            if records:
+                self._store.record(records)
+        except StoreError as exc:
+            if len(group) == 1:
+                return [exc]
+            return [result for commit in group for result in self._write_group([commit])]
+        at = iter(stored)
+        return [[next(at) for _ in commit.puts] for commit in group]
+
+
+async def finished(future: asyncio.Future[_T]) -> _T:
+    """Await a thread's result; on cancellation wait for its end first, then be cancelled."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue  # a second cancellation does not make the thread stop sooner
+        if not future.cancelled():
+            future.exception()  # the canceller gets the cancellation, not the error
+        raise
+
+
+def _settle(done: asyncio.Future[list[Stored]], result: list[Stored] | Exception) -> None:
+    if done.done():
+        return
+    if isinstance(result, Exception):
+        done.set_exception(result)
+        done.exception()  # marked as seen: its asker may have been cancelled
+    else:
+        done.set_result(result)

@@ -1,0 +1,261 @@
+"""Fetch one body whose digest is known: small ones inline, large ones growing on disk.
+
+Steps of a large body:
+1. the head tells the length; its bytes are reserved, or the body passes through uncached;
+2. the partial is begun, or resumed where an earlier one ended;
+3. the flight is answered with the growing file, and bytes land;
+4. the digest decides: publish, or quarantine and fail.
+
+Rules:
+1. Nothing is published, and the end of nothing is released, before the digest agrees.
+2. Whatever happens, partial, reservation and connection are given back.
+
+Units: bytes. Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import NoReturn
+
+from mirror.errors import MirrorError, StoreError, UpstreamError, VerificationError
+from mirror.fill.desk import StoreDesk
+from mirror.fill.expected import Expected
+from mirror.fill.flights import Flight
+from mirror.fill.growing import GrowingFile
+from mirror.fill.landing import Landing
+from mirror.fill.messages import Failed
+from mirror.fill.parts import FillParts
+from mirror.fill.ports import PartialFile
+from mirror.fill.relay import Relay, RelayClosedError
+from mirror.fill.replies import RETRY_AFTER_S, Growing, Inline, PassThrough, failed
+from mirror.fill.small_fetch import THREAD_FROM_BYTES
+from mirror.fill.transfer import Transfer
+from mirror.route import policy
+from mirror.route.route import Route
+from mirror.store.entry import Entry
+
+# As many bytes as a stream may send at once (frames.INITIAL_CREDIT_BYTES): such a body is verified
+# before its first byte goes out, costs no file hand-over, and joins a group commit.
+SMALL_BODY_BYTES = 262144
+UNKNOWN_RESERVE_BYTES = 16777216  # first reservation for an unknown length; the partial extends it
+CLAIM_WAIT_S = 5.0  # whoever asked is told in the same loop turn; longer means: nobody is left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One body to fetch: for which flight, and what it must be."""
+
+    flight: Flight
+    route: Route
+    expected: Expected
+    outcome: str
+
+
+class Downloads:
+    """Numbers the growing files of this keeper."""
+
+    def __init__(self, parts: FillParts) -> None:
+        self._parts = parts
+        self._numbers = count(1)
+
+    async def fetch(self, order: Order) -> bool:
+        """Answer the order's flight and store the body. False: upstream has no such object.
+
+        Raises: UpstreamError, StoreError, VerificationError; `flight.is_answered` tells whether
+        followers have been given something by then (they have then been told of the failure).
+        """
+        limit = min(self._parts.config.store.max_object, policy.max_bytes(order.route.kind))
+        async with (
+            self._parts.gate.slot(order.route.key),
+            Transfer(self._parts, order.route, limit_bytes=limit) as transfer,
+        ):
+            if not await transfer.open():
+                return False
+            length = transfer.head.length
+            if length > limit:
+                raise UpstreamError(
+                    order.route.key, f"{length} bytes are too many", retryable=False, status=502
+                )
+            if 0 <= length <= SMALL_BODY_BYTES:
+                await self._inline(order, transfer)
+            else:
+                await self._large(order, transfer)
+        return True
+
+    def _entry(self, order: Order, transfer: Transfer, length: int) -> Entry:
+        return self._parts.entries.present(
+            order.route,
+            digest=order.expected.digest,
+            head=transfer.head,
+            length=max(0, length),
+            now=order.expected.confirmed_at,
+            proof=order.expected.proof,
+        )
+
+    async def _inline(self, order: Order, transfer: Transfer) -> None:
+        content = b"".join([chunk async for chunk in transfer.chunks()])
+        digest = await _sha256(self._parts.desk, content)
+        entry = self._entry(order, transfer, len(content))
+        if digest != order.expected.digest:
+            await self._quarantine_content(entry, content, digest)
+            _disagree(order, digest)
+        order.flight.answer(
+            {order.route.key: Inline(entry=entry, outcome=order.outcome, content=content)}
+        )
+        await self._parts.keep([(entry, content)])
+
+    async def _large(self, order: Order, transfer: Transfer) -> None:
+        length = transfer.head.length
+        entry = self._entry(order, transfer, length)
+        desk = self._parts.desk
+        try:
+            reservation = await desk.reserve(length if length >= 0 else UNKNOWN_RESERVE_BYTES)
+            if reservation is None:
+                raise StoreError(entry.key, "no room in the byte budget")
+            partial = await desk.begin(
+                entry,
+                validator=transfer.head.strong_etag,
+                length=length,
+                reservation=reservation,
+            )
+        except StoreError as exc:
+            self._parts.log.warning("pass-through", key=entry.key, reason=str(exc))
+            await self._pass_through(order, transfer, entry)
+            return
+        file = GrowingFile(
+            number=next(self._numbers),
+            path=partial.path,
+            entry=entry,
+            length=length,
+            landed=partial.landed,
+        )
+        await self._grow(order, transfer, partial, file)
+
+    async def _grow(
+        self, order: Order, transfer: Transfer, partial: PartialFile, file: GrowingFile
+    ) -> None:
+        desk = self._parts.desk
+        is_settled = False
+        failure = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
+        try:
+            if partial.landed and partial.landed < file.length:
+                # The head had to be seen before the partial could be found, so this costs one
+                # connection; the bytes on disk are what is saved.
+                await transfer.skip_to(partial.landed)
+            order.flight.answer({order.route.key: Growing(file=file)})
+            await self._land(transfer, partial, file)
+            digest = await desk.digest(partial)
+            if digest != order.expected.digest:
+                is_settled = True
+                await self._quarantine(partial, _reason(order, digest))
+                _disagree(order, digest)
+            file.verify()
+            published = replace(file.entry, length=file.landed)
+            stored = await desk.publish(partial, [published])
+            is_settled = True
+            file.publish(stored[0])
+        except MirrorError as exc:
+            failure = failed(exc)
+            raise
+        finally:
+            file.fail(failure)
+            if not is_settled:
+                await desk.abandon(partial, keep=True)
+
+    async def _land(self, transfer: Transfer, partial: PartialFile, file: GrowingFile) -> None:
+        if partial.landed == file.length:
+            return  # everything had landed before; only the digest was missing
+        landing = Landing(self._parts.desk, partial, file.land)
+        try:
+            async for chunk in transfer.chunks():
+                await landing.take(chunk)
+            await landing.drain()
+        except UpstreamError:
+            await landing.drain()  # what has come is worth resuming from
+            raise
+        finally:
+            await landing.settle()
+
+    async def _pass_through(self, order: Order, transfer: Transfer, entry: Entry) -> None:
+        relay = Relay(order.route.key)
+        length = transfer.head.length
+        # Later asks get a flight, and so a relay or room on the disk, of their own.
+        self._parts.flights.detach(order.flight)
+        order.flight.answer(
+            {order.route.key: PassThrough(entry=entry, length=length, source=relay)}
+        )
+        try:
+            async with asyncio.timeout(CLAIM_WAIT_S):
+                await relay.claimed.wait()
+            digest = await self._relay_chunks(transfer, relay)
+            if digest != order.expected.digest:
+                _disagree(order, digest)
+            relay.finish()
+            await relay.emptied()
+        except TimeoutError:
+            return  # every asker was cancelled before it could take the body
+        except RelayClosedError:
+            return  # its reader left: nothing is wrong with upstream or store
+        except MirrorError as exc:
+            relay.fail(exc)
+            raise
+        finally:
+            relay.fail(StoreError(order.route.key, "the fill ended"))
+            relay.close()
+
+    async def _relay_chunks(self, transfer: Transfer, relay: Relay) -> bytes:
+        hasher = hashlib.sha256()
+        async for chunk in transfer.chunks():
+            if len(chunk) >= THREAD_FROM_BYTES:
+                await self._parts.desk.compute(hasher.update, chunk)
+            else:
+                hasher.update(chunk)
+            await relay.put(chunk)
+        return hasher.digest()
+
+    async def _quarantine_content(self, entry: Entry, content: bytes, digest: bytes) -> None:
+        """Keep bytes that disagree for a human to look at, if there is room for them."""
+        desk = self._parts.desk
+        reservation = await desk.reserve(len(content)) if content else None
+        if reservation is None:
+            return
+        try:
+            # No validator: such a temp is never resumed, so it begins empty.
+            partial = await desk.begin(
+                entry, validator="", length=len(content), reservation=reservation
+            )
+        except StoreError as exc:
+            self._parts.log.warning("not-quarantined", key=entry.key, reason=str(exc))
+            return
+        try:
+            await desk.write(partial, content)
+        except StoreError:
+            await desk.abandon(partial, keep=False)
+        else:
+            await self._quarantine(partial, f"sha256 is {digest.hex()}")
+
+    async def _quarantine(self, partial: PartialFile, reason: str) -> None:
+        """Put the bytes aside; when that fails they go, and the mismatch is still the event."""
+        try:
+            await self._parts.desk.quarantine(partial, reason)
+        except StoreError as exc:
+            self._parts.log.warning("not-quarantined", path=partial.path, reason=str(exc))
+            await self._parts.desk.abandon(partial, keep=False)
+
+
+async def _sha256(desk: StoreDesk, content: bytes) -> bytes:
+    if len(content) < THREAD_FROM_BYTES:
+        return hashlib.sha256(content).digest()
+    return await desk.compute(lambda: hashlib.sha256(content).digest())
+
+
+def _reason(order: Order, digest: bytes) -> str:
+    return f"expected {order.expected.digest.hex()} ({order.expected.proof}), got {digest.hex()}"
+
+
+def _disagree(order: Order, digest: bytes) -> NoReturn:
+    raise VerificationError(order.route.key, expected=order.expected.digest.hex(), got=digest.hex())

@@ -1,0 +1,287 @@
+"""Answer what workers ask: from the store when somebody has just filled it, else by a flight.
+
+Rules:
+1. A key is matched again by the grammar; what a worker sends is never trusted as a path.
+2. One flight per key, or per channel generation, for the whole machine; those who come while it
+   runs share its answer and are told so (`collapsed`).
+3. A client's claimed digest is compared before anything is fetched, and never makes another key.
+4. With a stored copy nobody waits for upstream longer than `STALE_PATIENCE_S`.
+5. Between looking for a flight and launching one nothing is awaited.
+
+Does not: speak the protocol (`fill.server`) or decide whether a worker must ask (`fill.plan`).
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mirror.clock import Clock
+from mirror.config import Config
+from mirror.errors import MirrorError, StoreError, UpstreamError
+from mirror.events import EventLog
+from mirror.fill.blobs import Blobs
+from mirror.fill.channel import Channels, channel_files
+from mirror.fill.crates import CrateBook
+from mirror.fill.dates import DatedManifests
+from mirror.fill.desk import StoreDesk
+from mirror.fill.entries import EntryMaker
+from mirror.fill.expected import ExpectedDigests
+from mirror.fill.flights import Flight, Flights, Gate, Held
+from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
+from mirror.fill.objects import ANY_TIME, Confirmed
+from mirror.fill.outcomes import absence
+from mirror.fill.parts import FillParts
+from mirror.fill.ports import BlobReader, StoreDoor, UpstreamPool
+from mirror.fill.replies import (
+    RETRY_AFTER_S,
+    Growing,
+    Inline,
+    PassThrough,
+    Reply,
+    collapsed,
+    digest_of,
+    failed,
+    stale,
+)
+from mirror.fill.small import SmallObjects
+from mirror.http.freshness import is_fresh
+from mirror.route.match import route_of_key
+from mirror.route.policy import states_digest
+from mirror.route.route import Kind, Route, UpstreamName
+from mirror.store.entry import Stored
+
+STALE_PATIENCE_S = 5.0  # then the stored copy is the better answer; the flight goes on
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """The flight that a route needs."""
+
+    key: str
+    keys: tuple[str, ...]
+    run: Callable[[Flight], Awaitable[None]]
+
+
+class Filler:
+    """The one filler of this machine. Make it inside the running loop; `aclose` it."""
+
+    def __init__(
+        self,
+        store: StoreDoor,
+        pools: Mapping[UpstreamName, UpstreamPool],
+        config: Config,
+        clock: Clock,
+        log: EventLog,
+        *,
+        reader: BlobReader,
+        sleep: Sleep = asyncio.sleep,
+        jitter: Callable[[], float] = random.random,
+        stale_patience_s: float = STALE_PATIENCE_S,
+    ) -> None:
+        self._clock = clock
+        self._log = log
+        self._config = config
+        self._stale_patience_s = stale_patience_s
+        self._desk = StoreDesk(store, reader)
+        self._flights = Flights(clock=clock, log=log)
+        self._gate = Gate(config.upstream.max_fills)
+        parts = FillParts(
+            desk=self._desk,
+            pools=pools,
+            config=config,
+            clock=clock,
+            log=log,
+            gate=self._gate,
+            flights=self._flights,
+            entries=EntryMaker(freshness=config.freshness),
+            sleep=sleep,
+            jitter=jitter,
+        )
+        self._entries = parts.entries
+        crates = CrateBook(parts)
+        self._channels = Channels(parts)
+        self._expected = ExpectedDigests(parts, self, crates, self._channels.manifests_parsed)
+        self._blobs = Blobs(parts, self._expected)
+        self._small = SmallObjects(parts, crates)
+        self._dates = DatedManifests(parts, self)
+
+    def __repr__(self) -> str:
+        return f"<Filler {len(self._flights)} flights, {self._gate.waiting} waiting>"
+
+    @property
+    def flights(self) -> int:
+        """How many fills run or wait."""
+        return len(self._flights)
+
+    @property
+    def waiting(self) -> int:
+        """How many of them wait for a slot of `upstream.max_fills`."""
+        return self._gate.waiting
+
+    async def ask(self, ask: Ask) -> Reply:
+        """Answer a worker. Never raises, except CancelledError, which leaves the flight alone."""
+        route = route_of_key(ask.key)
+        if route is None:
+            return Failed(status=404, reason="no such object")
+        try:
+            return await self._answer(route, ask)
+        except MirrorError as exc:
+            return failed(exc)
+        except Exception as exc:  # noqa: BLE001 - the edge of a request
+            self._log.error("ask-crashed", key=ask.key, error=repr(exc))
+            return Failed(
+                status=503, reason="the keeper failed to answer", retry_after_s=RETRY_AFTER_S
+            )
+
+    def used(self, keys: Sequence[str]) -> None:
+        """Note which keys workers served lately."""
+        self._desk.touch(keys)
+
+    async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
+        """See `fill.objects`."""
+        reply = await self._obtain(route, since)
+        if isinstance(reply, Inline):
+            return Confirmed(entry=reply.entry, is_stale=False, content=reply.content, stored=None)
+        if isinstance(reply, StoredAnswer):
+            entry = reply.stored.entry
+            if entry.status != 200:
+                return None
+            return Confirmed(
+                entry=entry, is_stale=reply.is_stale, content=None, stored=reply.stored
+            )
+        if isinstance(reply, Failed):
+            raise UpstreamError(
+                route.key, reply.reason, retry_after_s=reply.retry_after_s, status=reply.status
+            )
+        raise ValueError(f"{route.key} is not a small object")
+
+    async def content(self, found: Confirmed) -> bytes:
+        """See `fill.objects`."""
+        if found.content is not None:
+            return found.content
+        content = None
+        if found.stored is not None:
+            content = await self._desk.read_small(found.stored)
+            if content is None:
+                await self._desk.attest(found.stored)  # hashed: recorded anew, or quarantined
+        if content is None:
+            raise StoreError(found.entry.key, "the stored copy is not usable")
+        return content
+
+    async def aclose(self) -> None:
+        """End all flights, finish the commits; partials stay for the next start."""
+        await self._flights.aclose()
+        await self._channels.aclose()
+        await self._desk.aclose()
+
+    async def _answer(self, route: Route, ask: Ask) -> Reply:
+        if ask.purpose is Purpose.ATTEST:
+            attested = await self._attest(route)
+            if attested is not None and (not ask.claim or ask.claim == attested.entry.digest):
+                return StoredAnswer(stored=attested, outcome="hit")
+        if ask.claim and route.kind is Kind.CRATE:
+            refusal = await self._refuse_claim(route, ask.claim)
+            if refusal is not None:
+                return refusal
+        if await self._is_unlisted(route):
+            entry = self._entries.absent(route, self._clock.now())
+            return absence(entry, "hit; detail=manifests-txt")
+        since = ANY_TIME
+        if ask.purpose is Purpose.REVALIDATE and route.kind is Kind.CRATE:
+            # Its bytes never become stale; what is checked is that the index still lists them.
+            since = self._clock.now() - self._config.freshness.index
+        reply = await self._obtain(route, since)
+        if ask.claim and digest_of(reply) not in (b"", ask.claim):
+            return _wrong_claim()
+        return reply
+
+    async def _attest(self, route: Route) -> Stored | None:
+        stored = self._desk.lookup(route.key)
+        if stored is None or stored.entry.status != 200:
+            return None
+        return await self._desk.attest(stored)
+
+    async def _refuse_claim(self, route: Route, claim: bytes) -> Reply | None:
+        """Compare a claim with the index; unequal is 404 without a fetch of the crate."""
+        expected = await self._expected.find(route)
+        if expected is None or expected.digest == claim:
+            return None  # an absent crate takes the common way, which remembers the absence
+        return _wrong_claim()
+
+    async def _is_unlisted(self, route: Route) -> bool:
+        return self._desk.current(route.key) is None and await self._dates.is_unlisted(route)
+
+    async def _obtain(self, route: Route, since: float) -> Reply:
+        """Answer from the store, a running flight, or one launched here."""
+        job = self._job(route)
+        while True:
+            flight = self._flights.find(job.key)
+            is_follower = flight is not None
+            if flight is None:
+                ready = self._ready(route, job, since)
+                if ready is not None:
+                    return ready
+                flight = self._flights.launch(job.key, job.keys, job.run)
+            reply = await self._wait(flight, route)
+            if isinstance(reply, PassThrough) and not reply.source.claim():
+                continue  # another follower took it; the body has one reader
+            if isinstance(reply, Growing) and reply.file.failure is not None:
+                return reply.file.failure
+            if isinstance(reply, Growing) and reply.file.stored is not None:
+                reply = StoredAnswer(stored=reply.file.stored, outcome="fwd=uri-miss")
+            return collapsed(reply) if is_follower else reply
+
+    def _job(self, route: Route) -> _Job:
+        files = channel_files(route)
+        if files is not None:
+
+            def channel(flight: Flight) -> Awaitable[None]:
+                return self._channels.fill(flight, files, route.key)
+
+            return _Job(key=files.manifest.key, keys=files.keys, run=channel)
+        fill = self._blobs.fill if states_digest(route.kind) else self._small.fill
+
+        def single(flight: Flight) -> Awaitable[None]:
+            return fill(flight, route)
+
+        return _Job(key=route.key, keys=(route.key,), run=single)
+
+    def _ready(self, route: Route, job: _Job, since: float) -> Reply | None:
+        """What can be answered without upstream: fresh in the store, or held off."""
+        stored = self._desk.lookup(route.key)
+        if stored is not None and not self._desk.is_intact(stored):
+            stored = None
+        if stored is not None and _is_usable(stored, since, self._clock.now()):
+            return StoredAnswer(stored=stored, outcome="hit")
+        held = self._flights.held(job.key)
+        return None if held is None else _held_reply(held, stored)
+
+    async def _wait(self, flight: Flight, route: Route) -> Reply:
+        try:
+            async with asyncio.timeout(self._stale_patience_s):
+                return (await flight.replies())[route.key]
+        except TimeoutError:
+            stored = self._desk.current(route.key)
+        if stored is not None:
+            return stale(stored, 0)
+        return (await flight.replies())[route.key]
+
+
+def _is_usable(stored: Stored, since: float, now: float) -> bool:
+    return is_fresh(stored.entry.fresh_until, now) and stored.entry.confirmed_at >= since
+
+
+def _held_reply(held: Held, stored: Stored | None) -> Reply:
+    if stored is None or stored.entry.status != 200:
+        return held.failure
+    return stale(stored, held.upstream_status)
+
+
+def _wrong_claim() -> Failed:
+    return Failed(status=404, reason="this crate has another checksum")

@@ -1,0 +1,163 @@
+"""One flight per key for the whole machine, a bound on how many fill at once, and hold-offs.
+
+Rules:
+1. A flight belongs to nobody: it goes on when every ask was cancelled, and ends by itself.
+2. A flight stays in the table until its result is durable, so that no second one starts meanwhile.
+3. A key that just failed is held off: asks get the failure (or the stale copy) without upstream.
+4. The gate is held only around a transfer, never while waiting for another flight: no deadlock.
+
+Units: seconds of the monotonic clock. Does not: know what a flight does.
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from mirror.clock import Clock
+from mirror.errors import MirrorError, UpstreamError
+from mirror.events import EventLog
+from mirror.fill.messages import Failed
+from mirror.fill.replies import RETRY_AFTER_S, Replies, Reply, failed
+
+WAITING_PER_FILL = 64  # 64 x 64 fills: more than one CI job's worth of asks; then 503 at once
+HELD_MAX = 4096  # keys remembered as just failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Why a key is held off; `upstream_status` 0: upstream did not answer."""
+
+    failure: Failed
+    upstream_status: int
+    until: float
+
+
+class Flight:
+    """The work for one key (or one generation); `answer` may come long before its end."""
+
+    __slots__ = ("_answer", "key", "keys", "task")
+
+    def __init__(self, key: str, keys: tuple[str, ...]) -> None:
+        self.key = key
+        self.keys = keys
+        self.task: asyncio.Task[None] | None = None
+        self._answer: asyncio.Future[Replies] = asyncio.get_running_loop().create_future()
+
+    def __repr__(self) -> str:
+        return f"<Flight {self.key} {'answered' if self.is_answered else 'asking'}>"
+
+    @property
+    def is_answered(self) -> bool:
+        return self._answer.done()
+
+    def answer(self, replies: Replies) -> None:
+        """Answer all that wait and will; only the first answer counts."""
+        if not self._answer.done():
+            self._answer.set_result(replies)
+
+    def answer_all(self, reply: Reply) -> None:
+        self.answer(dict.fromkeys(self.keys, reply))
+
+    async def replies(self) -> Replies:
+        """Wait for the answer. Cancelling the waiter leaves the flight alone."""
+        return await asyncio.shield(self._answer)
+
+
+class Flights:
+    """The table of flights."""
+
+    def __init__(self, *, clock: Clock, log: EventLog) -> None:
+        self._clock = clock
+        self._log = log
+        self._table: dict[str, Flight] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._held: OrderedDict[str, Held] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def find(self, key: str) -> Flight | None:
+        return self._table.get(key)
+
+    def launch(
+        self, key: str, keys: tuple[str, ...], run: Callable[[Flight], Awaitable[None]]
+    ) -> Flight:
+        """Start the work for `key`; it must not be in the table (misuse)."""
+        if key in self._table:
+            raise ValueError(f"{key} is in flight")
+        flight = Flight(key, keys)
+        self._table[key] = flight
+        flight.task = asyncio.create_task(self._fly(flight, run), name=f"fill {key}")
+        self._tasks.add(flight.task)
+        flight.task.add_done_callback(self._tasks.discard)
+        return flight
+
+    def detach(self, flight: Flight) -> None:
+        """Let the next ask for the key start a flight of its own while this one goes on."""
+        if self._table.get(flight.key) is flight:
+            del self._table[flight.key]
+
+    def hold(self, key: str, failure: Failed, *, for_s: float, upstream_status: int = 0) -> None:
+        """Answer asks for `key` without upstream for a while."""
+        until = self._clock.monotonic() + for_s
+        self._held[key] = Held(failure=failure, upstream_status=upstream_status, until=until)
+        self._held.move_to_end(key)
+        if len(self._held) > HELD_MAX:
+            self._held.popitem(last=False)
+
+    def held(self, key: str) -> Held | None:
+        held = self._held.get(key)
+        if held is not None and held.until <= self._clock.monotonic():
+            del self._held[key]
+            return None
+        return held
+
+    async def aclose(self) -> None:
+        """Cancel every flight and wait until each has put its things in order."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _fly(self, flight: Flight, run: Callable[[Flight], Awaitable[None]]) -> None:
+        failure = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
+        try:
+            await run(flight)
+        except MirrorError as exc:
+            self._log.warning("fill-failed", key=flight.key, reason=str(exc))
+            failure = failed(exc)
+        except Exception as exc:  # noqa: BLE001 - the edge of a fill: the keeper goes on
+            self._log.error("fill-crashed", key=flight.key, error=repr(exc))
+            failure = Failed(status=503, reason="the fill failed", retry_after_s=RETRY_AFTER_S)
+        finally:
+            self.detach(flight)
+            flight.answer_all(failure)
+
+
+class Gate:
+    """At most `slots` transfers at once, and a bounded queue before them."""
+
+    def __init__(self, slots: int) -> None:
+        self._free = asyncio.Semaphore(slots)
+        self._max_waiting = slots * WAITING_PER_FILL
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def slot(self, source: str) -> AsyncIterator[None]:
+        """Hold one slot. Raises UpstreamError (503) when the queue is full."""
+        if self.waiting >= self._max_waiting:
+            raise UpstreamError(source, "too many fills are waiting", retry_after_s=RETRY_AFTER_S)
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -1,0 +1,156 @@
+"""What the frames of the worker-keeper protocol carry: msgpack of these structs.
+
+Rules:
+1. An ASK opens a stream. Its one ANSWER has one of five forms (below).
+2. `Inline` and `PassThrough` are followed by DATA frames under credit and one END.
+3. `Growing` names a flight; all that moves in it comes as PROGRESS on stream 0, one message per
+   flight, connection and loop turn, however many followers wait on that connection.
+4. An END with a payload (`Failed`) or a PROGRESS of state FAILED means: the bytes sent so far must
+   never become a complete response.
+
+Runs in: worker and keeper. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, TypeVar
+
+import msgspec
+
+from mirror.store.entry import Entry, Stored
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
+    """A tagged array on the wire; the first element names the form.
+
+    The forms repeat `frozen` and `kw_only` for the type checker only; the rest is inherited.
+    """
+
+
+class Hello(Message, frozen=True, kw_only=True):
+    slot: int  # of the worker; -1 from the keeper
+    pid: int
+    fillers: int = 1  # from the keeper: how many fillers a key may map to; one in this version
+
+
+class Purpose(enum.Enum):
+    FETCH = "fetch"  # nothing usable is stored
+    REVALIDATE = "revalidate"  # stored but stale; the keeper answers stale when upstream is away
+    ATTEST = "attest"  # stored, but the file is not the attested one: hash it, or quarantine
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """`key` is matched again by the keeper (`route.match.route_of_key`), never trusted as a path.
+
+    `claim`: the digest that a client put into a crate's path (32 bytes) or b"": when the index
+    states another, the answer is `Failed(404)` without a fetch.
+    """
+
+    purpose: Purpose
+    key: str
+    claim: bytes = b""
+    filler: int = 0
+    range_start: int = 0  # what a ranged request wants first; 0 for a whole one
+    range_end: int = -1  # half-open; -1: to the end
+
+
+class StoredAnswer(Message, frozen=True, kw_only=True):
+    """A blob (or a remembered absence). `collapsed`: another request's flight fetched it."""
+
+    stored: Stored
+    outcome: str  # Cache-Status words: "hit", "fwd=stale; fwd-status=304", "fwd=uri-miss; …"
+    is_stale: bool = False  # served beyond its freshness because upstream is away
+
+
+class GrowingAnswer(Message, frozen=True, kw_only=True):
+    """A flight's file. Only for flights whose digest is known before the first byte.
+
+    `length` -1: unknown until the end. Bytes `[0, sendable)` may go into a whole response, bytes
+    `[0, landed)` into a partial one. `blob_path` is where the file will be once published.
+    """
+
+    flight: int
+    path: str
+    entry: Entry
+    sendable: int
+    landed: int
+    length: int
+    collapsed: bool
+
+
+class InlineAnswer(Message, frozen=True, kw_only=True):
+    """A small verified object whose bytes follow as DATA; it may be kept and served at once."""
+
+    entry: Entry
+    outcome: str
+
+
+class PassThroughAnswer(Message, frozen=True, kw_only=True):
+    """A body that the disk cannot take; its bytes follow as DATA, verified at END, never stored.
+
+    `length` -1: unknown.
+    """
+
+    entry: Entry
+    length: int
+
+
+class Failed(Message, frozen=True, kw_only=True):
+    """`status` 404, 502, 503 or 504; `reason` one plain sentence; `retry_after_s` 0: none."""
+
+    status: int
+    reason: str
+    retry_after_s: int = 0
+
+
+class FlightState(enum.Enum):
+    RUNNING = "running"
+    VERIFIED = "verified"  # whole and agreed; `stored` is set once published
+    FAILED = "failed"
+
+
+class Progress(Message, frozen=True, kw_only=True):
+    flight: int
+    sendable: int
+    landed: int
+    length: int
+    state: FlightState
+    stored: Stored | None = None
+    failure: Failed | None = None
+
+
+class Used(Message, frozen=True, kw_only=True):
+    """Keys served since the last such message; at most 512."""
+
+    keys: tuple[str, ...]
+
+
+Answer = StoredAnswer | GrowingAnswer | InlineAnswer | PassThroughAnswer | Failed
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used)
+_DECODERS: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
+    form: msgspec.msgpack.Decoder(form) for form in (Hello, Ask, Failed, Progress, Used)
+}
+_ANSWER: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+
+
+def decode_answer(payload: bytes) -> Answer:
+    """Raises msgspec.MsgspecError when the peer sent something else."""
+    return _ANSWER.decode(payload)
+
+
+def decode(form: type[_Form], payload: bytes) -> _Form:
+    """Return the message of a frame whose type allows one form.
+
+    Raises msgspec.MsgspecError when the peer sent something else.
+    """
+    message: _Form = _DECODERS[form].decode(payload)
+    return message

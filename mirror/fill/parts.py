@@ -1,0 +1,64 @@
+"""What every procedure of the keeper side needs, in one value.
+
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mirror.clock import Clock
+from mirror.config import Config
+from mirror.errors import StoreError
+from mirror.events import EventLog
+from mirror.fill.desk import StoreDesk
+from mirror.fill.entries import EntryMaker
+from mirror.fill.flights import Flights, Gate
+from mirror.fill.ports import UpstreamPool
+from mirror.route.route import Route, UpstreamName
+from mirror.store.entry import Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillParts:
+    """`sleep` and `jitter` ([0, 1)) are seams for tests."""
+
+    desk: StoreDesk
+    pools: Mapping[UpstreamName, UpstreamPool]
+    config: Config
+    clock: Clock
+    log: EventLog
+    gate: Gate
+    flights: Flights
+    entries: EntryMaker
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    jitter: Callable[[], float] = random.random
+
+    def pool(self, route: Route) -> UpstreamPool:
+        return self.pools[route.upstream]
+
+    async def keep(self, items: Sequence[tuple[Entry, bytes]]) -> None:
+        """Store small objects that have been answered already.
+
+        A store that cannot take them is an event, not a failure: the clients have their bytes, and
+        the next ask fetches them again.
+        """
+        try:
+            await self.desk.put(items)
+        except StoreError as exc:
+            self.log.warning("not-stored", keys=[entry.key for entry, _ in items], reason=str(exc))
+
+    async def remember(self, entries: Sequence[Entry]) -> None:
+        """As `keep`, for metadata."""
+        try:
+            await self.desk.record(entries)
+        except StoreError as exc:
+            self.log.warning("not-stored", keys=[entry.key for entry in entries], reason=str(exc))
+
+    async def pause(self, failures: int) -> None:
+        """Back off before the next try: doubling from 0.2 s to 2 s, jittered down to half."""
+        longest_s = min(2.0, 0.2 * 2.0 ** max(0, failures - 1))
+        await self.sleep(longest_s * (1 - self.jitter() / 2))

@@ -1,0 +1,118 @@
+"""What the keeper side of fill needs from the store and the upstreams, as small Protocols.
+
+Rules:
+1. Every store method is synchronous and may block on the disk; only `fill.desk` calls them.
+2. A pool raises `UpstreamError` for connect errors, time-outs, 5xx and 429, after its own retries;
+   a body that breaks raises `UpstreamError` out of `chunks()`.
+
+Runs in: keeper. Declarations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from mirror.store.entry import Entry, Stored
+
+
+class PartialFile(Protocol):
+    """A fill's temp file; `landed` counts the verified-by-hash prefix that is on disk."""
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def landed(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+    def note(self) -> None: ...
+
+
+class IndexDoor(Protocol):
+    def lookup(self, key: str) -> Stored | None: ...
+
+
+class MetadataDoor(Protocol):
+    """The store's small objects and names."""
+
+    def put_small(self, items: Sequence[tuple[Entry, bytes]]) -> list[Stored]: ...
+
+    def record(self, entries: Sequence[Entry]) -> object: ...
+
+    def withdraw(self, keys: Iterable[str]) -> None: ...
+
+    def touch(self, keys: Iterable[str]) -> None: ...
+
+    def entries_of_prefix(self, prefix: str) -> list[Entry]: ...
+
+
+class BlobDoor(Protocol):
+    """The store's files. `reservation` is the store's own object, handed back unopened."""
+
+    def reserve(self, nbytes: int) -> Any: ...
+
+    def begin(
+        self, key: str, *, digest: bytes, validator: str, length: int, reservation: Any
+    ) -> PartialFile: ...
+
+    def publish(self, partial: Any, entries: Sequence[Entry]) -> list[Stored]: ...
+
+    def abandon(self, partial: Any, keep: bool) -> None: ...
+
+    def quarantine(self, partial: Any, reason: str) -> None: ...
+
+
+class TrustDoor(Protocol):
+    """What the store knows about content it may already hold."""
+
+    def adopt(self, digest: bytes, entry: Entry) -> Stored | None: ...
+
+    def attest(self, stored: Stored) -> Stored | None: ...
+
+    def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None: ...
+
+    def vouched(self, path: str) -> bytes | None: ...
+
+
+class Reservation(Protocol):
+    """Bytes promised to one fill."""
+
+    def extend(self, more_bytes: int) -> bool: ...
+
+    def release(self) -> None: ...
+
+
+class StoreDoor(MetadataDoor, BlobDoor, TrustDoor, Protocol):
+    @property
+    def index(self) -> IndexDoor: ...
+
+
+class BlobReader(Protocol):
+    """Reads stored content back as a worker does (`store.reader`)."""
+
+    def load_small(self, stored: Stored) -> object: ...
+
+    def open_blob(self, stored: Stored) -> object: ...
+
+
+class UpstreamResponse(Protocol):
+    """`fields` have lower-case names; several lines are joined by ", "."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def fields(self) -> Mapping[str, str]: ...
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+
+class UpstreamPool(Protocol):
+    def get(
+        self, path: str, *, fields: Mapping[str, str]
+    ) -> AbstractAsyncContextManager[UpstreamResponse]: ...

@@ -1,0 +1,102 @@
+"""What the filler answers inside the keeper; the server turns these into frames.
+
+Rules:
+1. A reply is complete when given, except `Growing` (moves by its file) and `PassThrough` (read).
+2. A follower of another's flight is told so (`collapsed`, RFC 9211), in words or by flag.
+
+Runs in: keeper. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import msgspec
+
+from mirror.errors import MirrorError, UpstreamError
+from mirror.fill.growing import GrowingFile
+from mirror.fill.messages import Failed, StoredAnswer
+from mirror.store.entry import Entry, Stored
+
+# A client that is told nothing about when to come back comes back at once (rustup: 0 ms).
+RETRY_AFTER_S = 2
+
+
+class PassThroughSource(Protocol):
+    """The bytes of a body that is not stored; the taker reads to b"" or closes."""
+
+    def claim(self) -> bool:
+        """Take the one reader's place. False: it is taken."""
+        ...
+
+    async def read(self) -> bytes:
+        """Return what may be sent next; b"": complete and verified. Raises MirrorError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growing:
+    file: GrowingFile
+    collapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inline:
+    entry: Entry
+    outcome: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassThrough:
+    entry: Entry
+    length: int
+    source: PassThroughSource
+
+
+Reply = StoredAnswer | Failed | Growing | Inline | PassThrough
+Replies = Mapping[str, Reply]
+
+
+def collapsed(reply: Reply) -> Reply:
+    """The same reply for one who did not start the flight."""
+    if isinstance(reply, Growing):
+        return replace(reply, collapsed=True)
+    if isinstance(reply, Inline):
+        return replace(reply, outcome=f"{reply.outcome}; collapsed")
+    if isinstance(reply, StoredAnswer):
+        return msgspec.structs.replace(reply, outcome=f"{reply.outcome}; collapsed")
+    return reply
+
+
+def failed(error: MirrorError) -> Failed:
+    """What a client may read about an error; hints and paths stay in the event."""
+    if isinstance(error, UpstreamError):
+        after = max(RETRY_AFTER_S, round(error.retry_after_s)) if error.status != 502 else 0
+        return Failed(status=error.status, reason=error.reason, retry_after_s=after)
+    if error.status == 502:
+        return Failed(status=502, reason="upstream content failed verification")
+    return Failed(
+        status=503, reason="the mirror cannot do this at the moment", retry_after_s=RETRY_AFTER_S
+    )
+
+
+def stale(stored: Stored, upstream_status: int) -> StoredAnswer:
+    """A stored response served beyond its freshness because upstream is away (RFC 5861)."""
+    outcome = f"fwd=stale; fwd-status={upstream_status}" if upstream_status else "fwd=stale"
+    return StoredAnswer(stored=stored, outcome=outcome, is_stale=True)
+
+
+def digest_of(reply: Reply) -> bytes:
+    """The digest of the representation that a reply selects; b"" when it selects none."""
+    if isinstance(reply, StoredAnswer):
+        return reply.stored.entry.digest
+    if isinstance(reply, Growing):
+        return reply.file.entry.digest
+    if isinstance(reply, Inline | PassThrough):
+        return reply.entry.digest
+    return b""

@@ -1,0 +1,127 @@
+"""Fetch one small object whole into memory, conditionally when a copy is stored.
+
+Rules:
+1. A stored copy's validators are sent (RFC 9110 13.1.2, 13.1.3); a 304 without them is an error.
+2. At most `upstream.max_small` bytes are read, coded and decoded.
+3. A body that breaks is asked for again from the start, a bounded number of times.
+4. Index files are asked for gzip-coded: 4 to 40 times fewer bytes on the wire.
+
+Does not: check what the content says, or store it.
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from mirror.errors import UpstreamError
+from mirror.fill.coding import CodingError, decode_content
+from mirror.fill.entries import Head, head_of
+from mirror.fill.parts import FillParts
+from mirror.fill.ports import UpstreamResponse
+from mirror.fill.transfer import is_absent
+from mirror.route import policy
+from mirror.route.route import Kind, Route
+from mirror.store.entry import Entry
+
+THREAD_FROM_BYTES = 131072  # hashing or inflating more than this takes a thread: over 0.3 ms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """304: the stored copy is what upstream has."""
+
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Upstream says there is no such object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    head: Head
+    content: bytes
+    digest: bytes
+
+
+FetchResult = Unchanged | Absent | Fetched
+
+
+async def fetch_small(parts: FillParts, route: Route, known: Entry | None) -> FetchResult:
+    """Ask upstream; `known` is the stored copy to ask about. Raises UpstreamError."""
+    attempts = parts.config.upstream.attempts
+    for failures in range(1, attempts + 1):
+        response_began = False
+        try:
+            async with (
+                parts.gate.slot(route.key),
+                parts.pool(route).get(route.path, fields=_fields(route, known)) as response,
+            ):
+                response_began = True
+                return await _read(parts, route, known, response)
+        except UpstreamError as exc:
+            # Before a head the pool has done its own retries; a broken body is ours to retry.
+            if not response_began or not exc.retryable or failures == attempts:
+                raise
+        await parts.pause(failures)
+    raise UpstreamError(route.key, "no attempt was allowed")
+
+
+def _fields(route: Route, known: Entry | None) -> dict[str, str]:
+    fields = {"Accept-Encoding": "gzip" if route.kind is Kind.INDEX_FILE else "identity"}
+    if known is not None:
+        if known.upstream_etag:
+            fields["If-None-Match"] = known.upstream_etag
+        if known.upstream_last_modified:
+            fields["If-Modified-Since"] = known.upstream_last_modified
+    return fields
+
+
+async def _read(
+    parts: FillParts, route: Route, known: Entry | None, response: UpstreamResponse
+) -> FetchResult:
+    if is_absent(route, response.status):
+        return Absent()
+    if response.status == 304:
+        if known is None or not (known.upstream_etag or known.upstream_last_modified):
+            raise _unusable(route, response, "304 to a request without a condition")
+        return Unchanged(head=head_of(response.fields))
+    if response.status != 200:
+        raise _unusable(route, response, f"status {response.status}")
+    limit = min(parts.config.upstream.max_small, policy.max_bytes(route.kind))
+    coded = await _content(route, response, limit)
+    coding = response.fields.get("content-encoding", "")
+    try:
+        if coding or len(coded) >= THREAD_FROM_BYTES:
+            content, digest = await parts.desk.compute(_decode_and_hash, coded, coding, limit)
+        else:
+            content, digest = _decode_and_hash(coded, coding, limit)
+    except CodingError as exc:
+        raise _unusable(route, response, str(exc)) from exc
+    return Fetched(head=head_of(response.fields), content=content, digest=digest)
+
+
+async def _content(route: Route, response: UpstreamResponse, limit: int) -> bytes:
+    pieces: list[bytes] = []
+    received = 0
+    async for chunk in response.chunks():
+        pieces.append(chunk)
+        received += len(chunk)
+        if received > limit:
+            raise _unusable(route, response, f"more than {limit} bytes")
+    announced = head_of(response.fields).length
+    if announced not in (-1, received):
+        raise UpstreamError(route.key, f"{received} bytes of {announced}")
+    return b"".join(pieces)
+
+
+def _decode_and_hash(coded: bytes, coding: str, limit: int) -> tuple[bytes, bytes]:
+    content = decode_content(coded, coding, limit)
+    return content, hashlib.sha256(content).digest()
+
+
+def _unusable(route: Route, response: UpstreamResponse, reason: str) -> UpstreamError:
+    return UpstreamError(route.key, reason, upstream_status=response.status, retryable=False)

@@ -1,0 +1,259 @@
+"""Crates: only what the index lists, with the cksum that it states."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mirror.fill.messages import Failed, Purpose, StoredAnswer
+from tests.unit.fill.keeper_world import (
+    Step,
+    World,
+    ended,
+    index_lines,
+    inline,
+    noise,
+    sha256,
+)
+
+INDEX = "index:/mi/xe/mixedcase"
+INDEX_PATH = "/mi/xe/mixedcase"
+BODY = noise(5000)
+OTHER = noise(5000, seed=2)
+
+
+def key(version: str, name: str = "MixedCase") -> str:
+    return f"crates:{path(version, name)}"
+
+
+def path(version: str, name: str = "MixedCase") -> str:
+    return f"/crates/{name}/{name}-{version}.crate"
+
+
+def publish(world: World, versions: dict[str, bytes]) -> None:
+    world.index.put(INDEX_PATH, index_lines("MixedCase", versions))
+    for version, body in versions.items():
+        world.crates.put(path(version), body)
+
+
+async def test_a_crate_is_checked_against_its_index_line(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY, "1.0.0+build.5": OTHER})
+        reply = inline(await world.ask(key("1.0.0+build.5")))
+        assert (reply.content, reply.entry.proof) == (OTHER, "index")
+        assert inline(await world.ask(key("1.0.0"))).content == BODY
+        assert world.index.paths() == [INDEX_PATH]
+
+
+async def test_a_large_crate_grows(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        big = noise(1_000_000)
+        publish(world, {"1.0.0": big})
+        await ended(await world.ask(key("1.0.0")))
+        assert world.stored_content(key("1.0.0")) == big
+
+
+async def test_a_crate_with_another_cksum_is_never_published(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        world.crates.resources[path("1.0.0")].steps = [Step(content=OTHER)]
+        reply = await world.ask(key("1.0.0"))
+        assert isinstance(reply, Failed)
+        assert reply.status == 502
+        assert len(world.crates.played) == 1
+        event = world.log.named("digest-mismatch")[0]
+        assert (event["expected"], event["got"]) == (sha256(BODY).hex(), sha256(OTHER).hex())
+        assert world.stored(key("1.0.0")) is None
+
+
+async def test_an_unlisted_version_is_absent_without_a_crate_request(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        reply = await world.ask(key("9.9.9"))
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+        assert world.crates.requests == []
+        assert len(world.index.requests) == 1
+
+
+async def test_an_unlisted_version_is_looked_for_once_more_in_the_index(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(INDEX)
+        await world.settled()
+        world.clock.move(20)
+        publish(world, {"1.0.0": BODY, "1.0.1": OTHER})
+        assert inline(await world.ask(key("1.0.1"))).content == OTHER
+        assert len(world.index.requests) == 2
+
+
+async def test_a_crate_without_an_index_file_is_absent(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.crates.put(path("1.0.0"), BODY)
+        reply = await world.ask(key("1.0.0"))
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+        assert world.crates.requests == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 451])
+async def test_a_listed_crate_that_upstream_denies_is_absent(tmp_path: Path, status: int) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        world.crates.resources[path("1.0.0")].steps = [Step(status=status)]
+        reply = await world.ask(key("1.0.0"))
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+        assert len(world.crates.played) == 1
+
+
+async def test_an_index_in_trouble_is_no_absence(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        world.index.outage = "status 503"
+        reply = await world.ask(key("1.0.0"))
+        assert isinstance(reply, Failed)
+        assert reply.status == 503
+
+
+async def test_a_version_missing_from_a_stale_index_is_no_absence(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(INDEX)
+        await world.settled()
+        world.clock.move(100)
+        world.index.outage = "status 503"
+        reply = await world.ask(key("1.0.1"))
+        assert isinstance(reply, Failed)
+        assert reply.status == 503
+
+
+async def test_a_stale_index_still_vouches_for_what_it_lists(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(INDEX)
+        await world.settled()
+        world.clock.move(100)
+        world.index.outage = "status 503"
+        assert inline(await world.ask(key("1.0.0"))).content == BODY
+
+
+async def test_another_case_of_a_name_is_not_the_crate(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        reply = await world.ask(key("1.0.0", name="mixedcase"))
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+
+
+async def test_a_false_claim_is_404_without_a_fetch(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        reply = await world.ask(key("1.0.0"), claim=sha256(OTHER))
+        assert isinstance(reply, Failed)
+        assert reply.status == 404
+        assert world.crates.requests == []
+
+
+async def test_a_true_claim_is_served_under_the_same_key(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        assert inline(await world.ask(key("1.0.0"), claim=sha256(BODY))).content == BODY
+        await world.settled()
+        assert world.stored(key("1.0.0")) is not None
+
+
+async def test_a_vanished_version_is_withdrawn_with_its_index_line(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY, "1.0.1": OTHER})
+        await world.ask(key("1.0.0"))
+        await world.ask(key("1.0.1"))
+        await world.settled()
+        epoch = world.page.epoch
+        world.clock.move(61)
+        publish(world, {"1.0.1": OTHER})
+        await world.ask(INDEX, Purpose.REVALIDATE)
+        await world.settled()
+        assert world.stored(key("1.0.0")) is None
+        assert world.stored(key("1.0.1")) is not None
+        assert world.page.epoch > epoch
+
+
+async def test_a_version_with_another_cksum_is_withdrawn(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(key("1.0.0"))
+        await world.settled()
+        world.clock.move(61)
+        publish(world, {"1.0.0": OTHER})
+        await world.ask(INDEX, Purpose.REVALIDATE)
+        await world.settled()
+        assert world.stored(key("1.0.0")) is None
+        assert inline(await world.ask(key("1.0.0"))).content == OTHER
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+async def test_a_deleted_crate_is_withdrawn_with_its_index_file(
+    tmp_path: Path, is_restarted: bool
+) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(key("1.0.0"))
+        await world.settled()
+        if is_restarted:
+            await world.restart()  # what the index said must then be read from the store
+        world.clock.move(61)
+        world.index.resources.clear()
+        await world.ask(INDEX, Purpose.REVALIDATE)
+        await world.settled()
+        assert world.stored(key("1.0.0")) is None
+
+
+async def test_an_absence_ends_when_the_index_lists_the_version(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(key("1.0.1"))
+        await world.settled()
+        world.clock.move(10)
+        publish(world, {"1.0.0": BODY, "1.0.1": OTHER})
+        world.clock.move(55)
+        await world.ask(INDEX, Purpose.REVALIDATE)
+        await world.settled()
+        assert world.stored(key("1.0.1")) is None
+
+
+async def test_a_checked_crate_is_confirmed_when_the_index_still_lists_it(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(key("1.0.0"))
+        await world.settled()
+        world.clock.move(601)
+        reply = await world.ask(key("1.0.0"), Purpose.REVALIDATE)
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.confirmed_at == world.clock.now()
+        assert len(world.crates.requests) == 1
+
+
+async def test_a_checked_crate_that_is_gone_is_404(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(key("1.0.0"))
+        await world.settled()
+        world.clock.move(601)
+        publish(world, {"2.0.0": OTHER})
+        reply = await world.ask(key("1.0.0"), Purpose.REVALIDATE)
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+
+
+async def test_what_the_index_says_is_read_back_from_the_store(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        await world.ask(INDEX)
+        await world.settled()
+        await world.restart()
+        assert inline(await world.ask(key("1.0.0"))).content == BODY
+        assert len(world.index.requests) == 1

@@ -1,0 +1,163 @@
+"""The table of flights, its hold-offs, and the gate before transfers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mirror.errors import UpstreamError
+from mirror.fill.flights import HELD_MAX, Flight, Flights, Gate
+from mirror.fill.messages import Failed
+from tests.unit.fill.keeper_world import FakeClock, RecordingLog
+
+GONE = Failed(status=404, reason="gone")
+
+
+def table() -> tuple[Flights, FakeClock, RecordingLog]:
+    clock, log = FakeClock(), RecordingLog()
+    return Flights(clock=clock, log=log), clock, log
+
+
+async def test_a_flight_is_in_the_table_until_it_ends_not_until_it_answers() -> None:
+    flights, _, _ = table()
+    gate = asyncio.Event()
+
+    async def run(flight: Flight) -> None:
+        flight.answer_all(GONE)
+        await gate.wait()
+
+    flight = flights.launch("k", ("k",), run)
+    assert await flight.replies() == {"k": GONE}
+    assert flights.find("k") is flight
+    assert repr(flight) == "<Flight k answered>"
+    gate.set()
+    await flights.aclose()
+    assert flights.find("k") is None
+
+
+async def test_a_second_flight_for_a_key_is_misuse() -> None:
+    flights, _, _ = table()
+
+    async def run(flight: Flight) -> None:
+        await asyncio.sleep(0)
+
+    flights.launch("k", ("k",), run)
+    with pytest.raises(ValueError, match="in flight"):
+        flights.launch("k", ("k",), run)
+    await flights.aclose()
+
+
+async def test_a_flight_that_ends_without_a_word_answers_503() -> None:
+    flights, _, _ = table()
+
+    async def run(flight: Flight) -> None:
+        await asyncio.sleep(0)
+
+    flight = flights.launch("k", ("k", "l"), run)
+    replies = await flight.replies()
+    assert {type(replies[key]) for key in ("k", "l")} == {Failed}
+
+
+@pytest.mark.parametrize(
+    ("error", "event", "status"),
+    [
+        (UpstreamError("u", "no digest", status=502), "fill-failed", 502),
+        (RuntimeError("defect"), "fill-crashed", 503),
+    ],
+)
+async def test_a_flight_that_raises_answers_the_failure(
+    error: Exception, event: str, status: int
+) -> None:
+    flights, _, log = table()
+
+    async def run(flight: Flight) -> None:
+        raise error
+
+    reply = (await flights.launch("k", ("k",), run).replies())["k"]
+    assert isinstance(reply, Failed)
+    assert reply.status == status
+    assert log.named(event)
+
+
+async def test_only_the_first_answer_counts() -> None:
+    flights, _, _ = table()
+
+    async def run(flight: Flight) -> None:
+        flight.answer_all(GONE)
+        flight.answer_all(Failed(status=503, reason="later"))
+
+    assert await flights.launch("k", ("k",), run).replies() == {"k": GONE}
+
+
+async def test_a_cancelled_waiter_leaves_the_flight_alone() -> None:
+    flights, _, _ = table()
+    gate = asyncio.Event()
+
+    async def run(flight: Flight) -> None:
+        await gate.wait()
+        flight.answer_all(GONE)
+
+    flight = flights.launch("k", ("k",), run)
+    waiter = asyncio.create_task(flight.replies())
+    await asyncio.sleep(0)
+    waiter.cancel()
+    gate.set()
+    assert await flight.replies() == {"k": GONE}
+
+
+async def test_a_detached_flight_makes_room_for_another() -> None:
+    flights, _, _ = table()
+    gate = asyncio.Event()
+
+    async def run(flight: Flight) -> None:
+        await gate.wait()
+
+    first = flights.launch("k", ("k",), run)
+    flights.detach(first)
+    second = flights.launch("k", ("k",), run)
+    flights.detach(first)  # must not take the second one out
+    assert flights.find("k") is second
+    assert len(flights) == 2
+    gate.set()
+    await flights.aclose()
+
+
+def test_a_hold_off_ends_by_the_clock() -> None:
+    flights, clock, _ = table()
+    flights.hold("k", GONE, for_s=2.0, upstream_status=503)
+    held = flights.held("k")
+    assert held is not None
+    assert (held.failure, held.upstream_status) == (GONE, 503)
+    clock.move(2.0)
+    assert flights.held("k") is None
+
+
+def test_hold_offs_are_bounded() -> None:
+    flights, _, _ = table()
+    for n in range(HELD_MAX + 10):
+        flights.hold(str(n), GONE, for_s=9.0)
+    assert flights.held("9") is None
+    assert flights.held("10") is not None
+
+
+async def test_a_slot_is_given_back_after_an_error_and_after_a_cancellation() -> None:
+    gate = Gate(1)
+    with pytest.raises(RuntimeError):
+        async with gate.slot("k"):
+            raise RuntimeError
+
+    async def hold() -> None:
+        async with gate.slot("k"):
+            await asyncio.Event().wait()
+
+    holder = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    waiter = asyncio.create_task(hold())
+    await asyncio.sleep(0)
+    assert gate.waiting == 1
+    waiter.cancel()
+    holder.cancel()
+    await asyncio.gather(holder, waiter, return_exceptions=True)
+    async with asyncio.timeout(1), gate.slot("k"):
+        assert gate.waiting == 0
