@@ -1,0 +1,121 @@
+"""The blob files: `blobs/ab/cd/<sha256>`, immutable, named by their content.
+
+Rules:
+1. A name appears by rename of a synced file, and counts only after `sync_names`.
+2. A blob's directories are synced into their parents before the first name goes into them.
+3. `hash` trusts no record: it reads the whole file and notices a change meanwhile.
+
+Units: bytes.
+Does not: know the index.
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os.path
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from mirror.store.entry import Attestation
+from mirror.store.files import Files, unlink_if_there
+from mirror.store.layout import Layout, digest_of_name
+
+HASH_STEP_BYTES = 1 << 20  # large enough that hashlib works without the interpreter lock
+_DIRECTORY_MODE = 0o755
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobSeen:
+    """A blob file: the digest of what it held (or states), and which file that was."""
+
+    digest: bytes
+    attestation: Attestation
+
+
+class BlobFiles:
+    """The tree below `blobs/`."""
+
+    def __init__(self, files: Files, layout: Layout) -> None:
+        self._files = files
+        self._layout = layout
+        self._known: set[str] = set()
+
+    def place(self, temp_path: str, digest: bytes) -> None:
+        """Rename a synced temp to its name. Raises OSError; then the name is as it was."""
+        path = self._layout.blob(digest)
+        inner = os.path.dirname(path)
+        for directory in (os.path.dirname(inner), inner):
+            if directory in self._known:
+                continue
+            if self._files.make_directory(directory, _DIRECTORY_MODE):
+                self._files.sync_directory(os.path.dirname(directory))
+            self._known.add(directory)
+        self._files.rename(temp_path, path)
+
+    def sync_names(self, digests: Iterable[bytes]) -> None:
+        for directory in sorted({os.path.dirname(self._layout.blob(d)) for d in digests}):
+            self._files.sync_directory(directory)
+
+    def identify(self, digest: bytes) -> Attestation | None:
+        """Return the file's identity; None when it is absent or no regular file."""
+        try:
+            return self._files.identify_path(self._layout.blob(digest))
+        except OSError:
+            return None
+
+    def hash(self, digest: bytes) -> BlobSeen | None:
+        """Hash the file whole; None when it is absent or changed while it was read.
+
+        Raises: OSError when it cannot be read.
+        """
+        try:
+            fd = self._files.open_read(self._layout.blob(digest))
+        except FileNotFoundError:
+            return None
+        try:
+            before = self._files.identify(fd)
+            found = hash_prefix(self._files, fd, before.size).digest()
+            if self._files.identify(fd) != before:
+                return None
+        finally:
+            self._files.close(fd)
+        return BlobSeen(digest=found, attestation=before)
+
+    def remove(self, digest: bytes) -> None:
+        unlink_if_there(self._files, self._layout.blob(digest))
+
+    def scan(self) -> Iterator[BlobSeen]:
+        """Yield every file that lies where its name says, unread: `digest` is only its name's.
+
+        Raises: OSError.
+        """
+        root = self._layout.blobs
+        for outer in self._directories(root):
+            for inner in self._directories(f"{root}/{outer}"):
+                for name in self._files.list_directory(f"{root}/{outer}/{inner}"):
+                    digest = digest_of_name(name)
+                    if digest is None or name[:4] != outer + inner:
+                        continue
+                    identity = self.identify(digest)
+                    if identity is not None:
+                        yield BlobSeen(digest=digest, attestation=identity)
+
+    def _directories(self, path: str) -> list[str]:
+        with contextlib.suppress(NotADirectoryError):
+            return [name for name in self._files.list_directory(path) if len(name) == 2]
+        return []
+
+
+def hash_prefix(files: Files, fd: int, length: int) -> hashlib._Hash:
+    """Return the running sha256 of the first `length` bytes, or of fewer when the file ends."""
+    running = hashlib.sha256()
+    at = 0
+    while at < length:
+        part = files.pread(fd, min(HASH_STEP_BYTES, length - at), at)
+        if not part:
+            break
+        running.update(part)
+        at += len(part)
+    return running

@@ -1,0 +1,188 @@
+"""Changes of metadata with all that hangs on them: heads, epoch, budget, repair.
+
+Rules:
+1. Heads are written before the commit that names their blob, and removed before the commit that
+   withdraws it: a rescan may know less than the index did, never more.
+2. The epoch moves after the commit, and only when something that was served may no longer be.
+3. A damaged index is rebuilt by the first change after somebody met the damage; a look-up that
+   meets it is a miss.
+
+Runs in: keeper; callers hold the store's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mirror.clock import Clock
+from mirror.events import EventLog
+from mirror.store.blobs import BlobFiles
+from mirror.store.budget import Budget
+from mirror.store.changes import Changes
+from mirror.store.connections import DatabaseDamagedError
+from mirror.store.entry import Entry, Stored
+from mirror.store.files import Files, disk_errors
+from mirror.store.heads import GENERATION, Heads, is_same_representation, needs_head
+from mirror.store.index import Index
+from mirror.store.layout import Layout
+from mirror.store.page import SharedPage
+from mirror.store.recovery import discard_index, rescan
+
+T = TypeVar("T")
+# An absence is worth remembering a while after its freshness: it may still be served as stale.
+_ABSENCE_KEPT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a transaction wrote, in the order given; `moves_epoch` is for after its commit."""
+
+    stored: list[Stored]
+    moves_epoch: bool
+
+
+class Catalog:
+    """The index of one store, kept in step with its heads and the epoch."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        files: Files,
+        layout: Layout,
+        budget: Budget,
+        clock: Clock,
+        page: SharedPage | None,
+        log: EventLog | None,
+    ) -> None:
+        self.index = index
+        self.blobs = BlobFiles(files, layout)
+        self.heads = Heads(files, layout)
+        self.budget = budget
+        self._files = files
+        self._layout = layout
+        self._clock = clock
+        self._page = page
+        self._log = log
+
+    def now_ms(self) -> int:
+        return int(self._clock.now() * 1000)
+
+    def commit(self, change: Callable[[Changes], T], *, durable: bool = False) -> T:
+        """Run `change` in one transaction; it may run twice. Raises StoreError."""
+        if self.index.is_damaged:  # a reader met it
+            self.rebuild()
+        try:
+            with self.index.changing(durable=durable) as changes:
+                return change(changes)
+        except DatabaseDamagedError:
+            self.rebuild()
+        with self.index.changing(durable=durable) as changes:
+            return change(changes)
+
+    def read(self, ask: Callable[[Index], T]) -> T:
+        """Ask the index; a damaged one is rebuilt first. Raises StoreError."""
+        try:
+            return ask(self.index)
+        except DatabaseDamagedError:
+            self.rebuild()
+        return ask(self.index)
+
+    def record(self, entries: Sequence[Entry]) -> list[Stored]:
+        """Write entries whose blobs are stored, and absences; return what is then known."""
+        if any(self._moved(entry) for entry in entries):  # a mere refresh leaves the heads alone
+            self.prepare_heads(entries)
+
+        def change(changes: Changes) -> Written:
+            if any(entry.status != 200 for entry in entries):
+                changes.forget_absences(self._clock.now() - _ABSENCE_KEPT_S)
+            return self.put(changes, entries)
+
+        written = self.commit(change)
+        if written.moves_epoch:
+            self.bump_epoch()
+        return written.stored
+
+    def prepare_heads(self, entries: Sequence[Entry]) -> None:
+        """Bring the records in `heads/` to what is about to be committed. Raises StoreError."""
+        with disk_errors(self._layout.heads):
+            self.heads.write(entries)
+            absent = [entry.key for entry in entries if not needs_head(entry)]
+            self.heads.remove(absent, durable=True)
+
+    def put(self, changes: Changes, entries: Sequence[Entry]) -> Written:
+        """Write absences, and entries whose blobs have a row; the others are left out."""
+        stored: list[Stored] = []
+        moves_epoch = False
+        for entry in entries:
+            attestation = changes.attestation(entry.digest) if entry.status == 200 else None
+            if entry.status == 200 and (attestation is None or attestation.size != entry.length):
+                continue
+            moves_epoch |= _withdraws(changes.put_entry(entry), entry)
+            stored.append(Stored(entry=entry, attestation=attestation))
+        return Written(stored=stored, moves_epoch=moves_epoch)
+
+    def forget(self, keys: Sequence[str], *, withdraw: bool) -> None:
+        """Remove entries; with `withdraw` durably, and every worker is told."""
+        self.remove_heads(keys, durable=withdraw)
+        self.commit(lambda changes: [changes.remove_entry(key) for key in keys], durable=withdraw)
+        if withdraw:
+            self.bump_epoch()
+
+    def drop_blob(self, digest: bytes) -> list[str]:
+        """Remove a blob's row and every entry naming it, durably; return the keys."""
+        self.remove_heads(self.read(lambda index: index.keys_of(digest)), durable=True)
+        length, keys = self.commit(lambda changes: changes.remove_blob(digest), durable=True)
+        self.budget.blob_bytes -= length
+        if keys:
+            self.bump_epoch()
+        return keys
+
+    def remove_heads(self, keys: Iterable[str], *, durable: bool) -> None:
+        with disk_errors(self._layout.heads):
+            self.heads.remove(keys, durable=durable)
+
+    def rebuild(self) -> None:
+        """Throw the index away and make it again from blobs and heads. Raises StoreError."""
+        self._warn("index-damaged", path=self._layout.index)
+        with contextlib.suppress(Exception):  # it is damaged: whatever closing says, it goes
+            self.index.close()
+        with disk_errors(self._layout.index):
+            discard_index(self._files, self._layout)
+        self.index = Index.create(self._layout.index)
+        count = rescan(self.index, self.blobs, self.heads)
+        self.budget.blob_bytes = self.index.blob_bytes()
+        self.announce_index()
+        self._warn("index-rebuilt", blobs=count)
+
+    def announce_index(self) -> None:
+        """Tell workers that the index is another file, or says other things than before."""
+        if self._page is not None:
+            self._page.index_replaced()
+            self._page.bump_epoch()
+
+    def bump_epoch(self) -> None:
+        if self._page is not None:
+            self._page.bump_epoch()
+
+    def _moved(self, entry: Entry) -> bool:
+        stored = self.index.lookup(entry.key)
+        return stored is None or not is_same_representation(stored.entry, entry)
+
+    def _warn(self, event: str, **fields: object) -> None:
+        if self._log is not None:
+            self._log.warning(event, **fields)
+
+
+def _withdraws(before: Entry | None, entry: Entry) -> bool:
+    """Say whether `entry` in the place of `before` means that hot copies must go at once.
+
+    A changed index file does not: its copies leave when their freshness ends (design, section 2).
+    """
+    if before is None or before.status != 200:
+        return False
+    is_switch = entry.proof == GENERATION and before.digest != entry.digest
+    return entry.status != 200 or is_switch

@@ -1,0 +1,172 @@
+"""The statements that change the index, all inside one transaction that `Index` opened.
+
+Rules:
+1. An entry of status 200 is written only over a blob row of its digest and length.
+2. What a key named before is told to the caller, who decides about the epoch.
+3. A blob that its last key let go of becomes the coldest, not nothing: whoever holds it open, or
+   gets it back from upstream, still finds it.
+
+Units: `used_at_ms` Unix milliseconds.
+Does not: touch files, commit, or decide.
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import apsw
+
+from mirror.store.entry import Attestation, Entry
+from mirror.store.eviction import BlobUse
+from mirror.store.schema import UNATTESTED_INODE, UPSERT_ENTRY, entry_of_row, entry_row
+
+# Recency is an order, not a clock: one write per blob and second is enough.
+_TOUCH_STEP_MS = 1000
+# Forgotten absences are removed a few at a time, so that no negative answer pays for many.
+_ABSENCES_PER_STEP = 16
+
+
+class Changes:
+    """One open write transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def put_blob(self, digest: bytes, attestation: Attestation, used_at_ms: int) -> int:
+        """Write a blob's row; return by how many bytes the stored total grows."""
+        before = self.blob_length(digest)
+        self._run(
+            "INSERT INTO blob (digest, length, inode, ctime_ns, used_at_ms) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (digest) DO UPDATE SET length = excluded.length, inode = excluded.inode,"
+            " ctime_ns = excluded.ctime_ns, used_at_ms = max(used_at_ms, excluded.used_at_ms)",
+            digest, attestation.size, attestation.inode, attestation.ctime_ns, used_at_ms,
+        )  # fmt: skip
+        return attestation.size - (before or 0)
+
+    def put_unattested_blob(self, digest: bytes, length: int, used_at_ms: int) -> int:
+        """Note that a file of this name is there, not what is in it."""
+        unattested = Attestation(inode=UNATTESTED_INODE, size=length, ctime_ns=0)
+        return self.put_blob(digest, unattested, used_at_ms)
+
+    def blob_length(self, digest: bytes) -> int | None:
+        rows = self._run("SELECT length FROM blob WHERE digest = ?", digest)
+        return cast("int", rows[0][0]) if rows else None
+
+    def attestation(self, digest: bytes) -> Attestation | None:
+        rows = self._run("SELECT inode, length, ctime_ns FROM blob WHERE digest = ?", digest)
+        if not rows:
+            return None
+        inode, size, ctime_ns = cast("tuple[int, int, int]", rows[0])
+        return Attestation(inode=inode, size=size, ctime_ns=ctime_ns)
+
+    def put_entry(self, entry: Entry) -> Entry | None:
+        """Write `entry`; return what its key named before."""
+        before = self.entry(entry.key)
+        self._run(UPSERT_ENTRY, *entry_row(entry))
+        if before is not None and before.digest != entry.digest:
+            self._cool(before)
+        return before
+
+    def entry(self, key: str) -> Entry | None:
+        rows = self._run("SELECT * FROM entry WHERE key = ?", key)
+        return entry_of_row(rows[0]) if rows else None
+
+    def remove_entry(self, key: str) -> Entry | None:
+        before = self.entry(key)
+        if before is not None:
+            self._run("DELETE FROM entry WHERE key = ?", key)
+            self._cool(before)
+        return before
+
+    def remove_blob(self, digest: bytes) -> tuple[int, list[str]]:
+        """Drop a blob's row and every key naming it; return its length and the keys."""
+        keys = [
+            cast("str", row[0])
+            for row in self._run("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
+        ]
+        self._run("DELETE FROM entry WHERE digest = ? AND status = 200", digest)
+        length = self.blob_length(digest) or 0
+        self._run("DELETE FROM blob WHERE digest = ?", digest)
+        return length, keys
+
+    def touch(self, keys: Iterable[str], now_ms: int) -> None:
+        self._connection.executemany(
+            "UPDATE blob SET used_at_ms = ? WHERE digest ="
+            " (SELECT digest FROM entry WHERE key = ? AND status = 200) AND used_at_ms < ?",
+            [(now_ms, key, now_ms - _TOUCH_STEP_MS) for key in keys],
+        )
+
+    def expect(self, digests: Iterable[bytes]) -> None:
+        """Note that files of these names may appear before their rows do."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO arriving VALUES (?)", [(digest,) for digest in digests]
+        )
+
+    def arrived(self, digests: Iterable[bytes]) -> None:
+        self._connection.executemany(
+            "DELETE FROM arriving WHERE digest = ?", [(digest,) for digest in digests]
+        )
+
+    def arriving(self) -> list[bytes]:
+        return [cast("bytes", row[0]) for row in self._run("SELECT digest FROM arriving")]
+
+    def doom(self, digests: Iterable[bytes]) -> None:
+        """Note that files of these names are to be removed after the commit."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO doomed VALUES (?)", [(digest,) for digest in digests]
+        )
+
+    def removed(self, digests: Iterable[bytes]) -> None:
+        self._connection.executemany(
+            "DELETE FROM doomed WHERE digest = ?", [(digest,) for digest in digests]
+        )
+
+    def doomed(self) -> list[bytes]:
+        """Return the noted digests that no row names any more."""
+        rows = self._run("SELECT digest FROM doomed WHERE digest NOT IN (SELECT digest FROM blob)")
+        return [cast("bytes", row[0]) for row in rows]
+
+    def clear_doomed(self) -> None:
+        self._run("DELETE FROM doomed")
+
+    def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None:
+        self._connection.executemany("INSERT OR REPLACE INTO vouched VALUES (?, ?)", list(pairs))
+
+    def forget_absences(self, before_at: float) -> None:
+        """Remove a few negative answers whose freshness ended before `before_at`."""
+        self._run(
+            "DELETE FROM entry WHERE key IN (SELECT key FROM entry WHERE status = 404"
+            " AND fresh_until < ? ORDER BY fresh_until LIMIT ?)",
+            before_at, _ABSENCES_PER_STEP,
+        )  # fmt: skip
+
+    def set_fact(self, name: str, value: str) -> None:
+        self._run("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, value)
+
+    def coldest(self, after: BlobUse | None, limit: int) -> list[BlobUse]:
+        """Return the next `limit` blobs that are not pinned, in order of use."""
+        at_ms, digest = (after.used_at_ms, after.digest) if after else (-1, b"")
+        rows = self._run(
+            "SELECT digest, length, used_at_ms FROM blob WHERE pinned = 0"
+            " AND (used_at_ms, digest) > (?, ?) ORDER BY used_at_ms, digest LIMIT ?",
+            at_ms, digest, limit,
+        )  # fmt: skip
+        typed = cast("Sequence[tuple[bytes, int, int]]", rows)
+        return [BlobUse(digest=row[0], length=row[1], used_at_ms=row[2]) for row in typed]
+
+    def set_pinned(self, digest: bytes, pinned: bool) -> None:
+        self._run("UPDATE blob SET pinned = ? WHERE digest = ?", int(pinned), digest)
+
+    def _cool(self, before: Entry) -> None:
+        """Make the blob that `before` named the coldest when no key names it any more."""
+        if before.status == 200:
+            self._run(
+                "UPDATE blob SET used_at_ms = 0 WHERE digest = ?1 AND NOT EXISTS"
+                " (SELECT 1 FROM entry WHERE digest = ?1 AND status = 200)",
+                before.digest,
+            )
+
+    def _run(self, statement: str, *values: str | int | float | bytes) -> list[tuple[object, ...]]:
+        return list(self._connection.execute(statement, values).fetchall())

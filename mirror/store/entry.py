@@ -1,0 +1,53 @@
+"""The values that the store keeps: what a key names, and which file holds it.
+
+Rules:
+1. A name maps to a digest, never to bytes.
+2. Digests are 32 raw bytes; times are Unix seconds; lengths are bytes.
+
+Runs in: worker and keeper. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """The file's identity right after its last full hash; served only while `fstat` agrees."""
+
+    inode: int
+    size: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One stored response.
+
+    `status` is 200 (a blob of `digest`) or 404 (a remembered absence; digest b"", length 0).
+    `fresh_until` is `math.inf` for what never changes. `confirmed_at`: when upstream last vouched.
+    `validators` are upstream's, for conditional requests. `last_modified` 0: unknown.
+    `proof` says in one word what vouched: "index", "manifest", "sha256", "generation", "parsed".
+    """
+
+    key: str
+    status: int
+    digest: bytes
+    length: int
+    media_type: str
+    last_modified: int
+    upstream_etag: str
+    upstream_last_modified: str
+    fetched_at: float
+    confirmed_at: float
+    fresh_until: float
+    proof: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An entry with the file that holds it; `attestation` is None for status 404."""
+
+    entry: Entry
+    attestation: Attestation | None

@@ -1,0 +1,46 @@
+"""Which blobs go when room is needed: a policy that only decides.
+
+Rules:
+1. A policy gets the blobs that may go, coldest first, and never sees one that is held or pinned.
+2. It returns enough victims, or none at all: throwing content away for a body that still does not
+   fit would lose twice.
+
+Units: bytes; `used_at_ms` Unix milliseconds of the last known use.
+Does not: touch disk or index.
+Runs in: keeper. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobUse:
+    """A stored blob as a candidate; `length` is what its going frees."""
+
+    digest: bytes
+    length: int
+    used_at_ms: int
+
+
+class EvictionPolicy(Protocol):
+    def choose_victims(
+        self, coldest_first: Iterable[BlobUse], needed_bytes: int
+    ) -> list[BlobUse]: ...
+
+
+class LeastRecentlyUsed:
+    """Take the coldest until it suffices."""
+
+    def choose_victims(self, coldest_first: Iterable[BlobUse], needed_bytes: int) -> list[BlobUse]:
+        victims: list[BlobUse] = []
+        freed = 0
+        for blob in coldest_first:
+            if freed >= needed_bytes:
+                break
+            victims.append(blob)
+            freed += blob.length
+        return victims if freed >= needed_bytes else []

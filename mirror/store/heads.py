@@ -1,0 +1,167 @@
+"""Small records of what the index knew about objects whose digest nobody upstream states.
+
+A crate's digest can be had again from its index file, an archive's from a manifest or its sibling
+`.sha256`. For the rest (index files, channel files, rustup scripts) a lost index would mean a
+download; their record in `heads/` makes it a rescan.
+
+Rules:
+1. One file per key, replaced by rename; a torn or foreign one is ignored.
+2. The files of one generation name each other: a rescan brings back all of them or none.
+3. A record is removed before its entry is withdrawn, and the removal is synced: a rescan never
+   brings back what was withdrawn.
+
+Does not: sync contents (losing a record costs one small download).
+Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import math
+import os.path
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from mirror.store.entry import Entry
+from mirror.store.files import Files, read_all, replace_file
+from mirror.store.layout import Layout
+
+GENERATION = "generation"  # the proof of a channel's files: they switch together
+_STATED_UPSTREAM = frozenset({"index", "manifest", "sha256"})
+_VERSION = 1
+_LIMIT_BYTES = 65536
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One record. `fresh_until` None: never ends (JSON has no infinity)."""
+
+    version: int
+    key: str
+    digest: str
+    length: int
+    media_type: str
+    last_modified: int
+    upstream_etag: str
+    upstream_last_modified: str
+    fetched_at: float
+    confirmed_at: float
+    fresh_until: float | None
+    proof: str
+    generation: tuple[tuple[str, str], ...]
+
+
+def needs_head(entry: Entry) -> bool:
+    """Say whether only this store knows the digest of `entry`."""
+    return entry.status == 200 and entry.proof not in _STATED_UPSTREAM
+
+
+def is_same_representation(one: Entry, other: Entry) -> bool:
+    """Say whether two entries differ in nothing but their times."""
+    return (
+        one.status, one.digest, one.upstream_etag, one.upstream_last_modified,
+        one.last_modified, one.media_type, one.proof,
+    ) == (
+        other.status, other.digest, other.upstream_etag, other.upstream_last_modified,
+        other.last_modified, other.media_type, other.proof,
+    )  # fmt: skip
+
+
+class Heads:
+    """The tree below `heads/`."""
+
+    def __init__(self, files: Files, layout: Layout) -> None:
+        self._files = files
+        self._layout = layout
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Record those of `entries` that need it. Raises OSError."""
+        generation = tuple(
+            (entry.key, entry.digest.hex()) for entry in entries if entry.proof == GENERATION
+        )
+        for entry in entries:
+            if not needs_head(entry):
+                continue
+            head = _head_of(entry, generation if entry.proof == GENERATION else ())
+            self._files.make_directory(self._layout.head_directory(entry.key), 0o755)
+            replace_file(
+                self._files,
+                self._layout.head(entry.key),
+                msgspec.json.encode(head),
+                durable=False,
+            )
+
+    def remove(self, keys: Iterable[str], *, durable: bool) -> None:
+        """Remove the records of `keys`, where there are any. Raises OSError."""
+        touched: set[str] = set()
+        for key in keys:
+            path = self._layout.head(key)
+            try:
+                self._files.unlink(path)
+            except FileNotFoundError:
+                continue
+            touched.add(os.path.dirname(path))
+        if durable:
+            for directory in sorted(touched):
+                self._files.sync_directory(directory)
+
+    def load(self) -> Iterator[Entry]:
+        """Yield every recorded entry whose whole generation is recorded. Raises OSError."""
+        bound: dict[str, Head] = {}  # few: three files per channel; the rest is not held in memory
+        for head in self._found():
+            if head.generation:
+                bound[head.key] = head
+            else:
+                yield _entry_of(head)
+        for head in bound.values():
+            members = [bound.get(key) for key, _ in head.generation]
+            if all(member and member.generation == head.generation for member in members):
+                yield _entry_of(head)
+
+    def _found(self) -> Iterator[Head]:
+        root = self._layout.heads
+        for directory in self._files.list_directory(root):
+            for name in self._files.list_directory(f"{root}/{directory}"):
+                try:
+                    content = read_all(self._files, f"{root}/{directory}/{name}", _LIMIT_BYTES)
+                    head = msgspec.json.decode(content, type=Head)
+                    bytes.fromhex(head.digest)
+                except (OSError, ValueError):  # msgspec's errors are ValueErrors
+                    continue
+                is_ours = self._layout.head(head.key).endswith(f"/{directory}/{name}")
+                if head.version == _VERSION and is_ours and len(head.digest) == 64:
+                    yield head
+
+
+def _head_of(entry: Entry, generation: tuple[tuple[str, str], ...]) -> Head:
+    return Head(
+        version=_VERSION,
+        key=entry.key,
+        digest=entry.digest.hex(),
+        length=entry.length,
+        media_type=entry.media_type,
+        last_modified=entry.last_modified,
+        upstream_etag=entry.upstream_etag,
+        upstream_last_modified=entry.upstream_last_modified,
+        fetched_at=entry.fetched_at,
+        confirmed_at=entry.confirmed_at,
+        fresh_until=None if math.isinf(entry.fresh_until) else entry.fresh_until,
+        proof=entry.proof,
+        generation=generation,
+    )
+
+
+def _entry_of(head: Head) -> Entry:
+    return Entry(
+        key=head.key,
+        status=200,
+        digest=bytes.fromhex(head.digest),
+        length=head.length,
+        media_type=head.media_type,
+        last_modified=head.last_modified,
+        upstream_etag=head.upstream_etag,
+        upstream_last_modified=head.upstream_last_modified,
+        fetched_at=head.fetched_at,
+        confirmed_at=head.confirmed_at,
+        fresh_until=math.inf if head.fresh_until is None else head.fresh_until,
+        proof=head.proof,
+    )

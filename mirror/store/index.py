@@ -1,0 +1,186 @@
+"""The keeper's end of the metadata index: one writing connection, one reading one.
+
+Rules:
+1. Only this class writes `index.db`. Transactions are short: no file is touched inside one.
+2. Reading has its own connection and lock, so that a look-up never waits for a commit's fsync.
+3. The log is checkpointed here, by size, after a commit; readers never do it.
+4. What withdraws something commits with `durable=True` (synchronous FULL): a power cut must not
+   bring back what was withdrawn. The rest commits at NORMAL: losing the newest entries costs an
+   adoption, never a wrong byte.
+
+Runs in: keeper (any of its threads).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import cast
+
+import apsw
+
+from mirror.errors import StoreError
+from mirror.store.changes import Changes
+from mirror.store.connections import (
+    DatabaseDamagedError,
+    connect_reader,
+    connect_writer,
+    database_errors,
+    transaction,
+)
+from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.schema import (
+    ENTRIES_OF_RANGE,
+    INDEX_VERSION,
+    LOOKUP,
+    TABLES,
+    entry_of_row,
+    prefix_end,
+    stored_of_row,
+)
+
+# SQLite's own default is 1,000 pages of 4 KiB; readers here finish at once, so the log resets.
+_CHECKPOINT_PAGES = 1000
+
+
+class Index:
+    """An open index. Build it with `create` or `open`."""
+
+    def __init__(self, path: str, writer: apsw.Connection) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = connect_reader(path)
+        self._write_lock = threading.Lock()
+        self._read_lock = threading.Lock()
+        self._log_pages = 0
+        self.is_damaged = False
+        writer.set_wal_hook(self._note_log_size)
+
+    @classmethod
+    def create(cls, path: str) -> Index:
+        """Make an empty index where there is none. Raises StoreError."""
+        with database_errors(path):
+            writer = connect_writer(path, synchronous="NORMAL")
+            try:
+                with transaction(writer):
+                    writer.execute(TABLES).fetchall()
+                    writer.execute(f"PRAGMA user_version = {INDEX_VERSION}").fetchall()
+                return cls(path, writer)
+            except BaseException:
+                writer.close()
+                raise
+
+    @classmethod
+    def open(cls, path: str) -> Index:
+        """Open an existing index.
+
+        Raises: DatabaseDamagedError when it is no index of this version; StoreError otherwise.
+        """
+        with database_errors(path):
+            writer = connect_writer(path, synchronous="NORMAL")
+            try:
+                _require_version(path, writer)
+                return cls(path, writer)
+            except BaseException:
+                writer.close()
+                raise
+
+    def lookup(self, key: str) -> Stored | None:
+        """Return what `key` names. Damage is a miss; the next change repairs it."""
+        try:
+            rows = self._read(LOOKUP, key)
+        except StoreError:
+            return None
+        return stored_of_row(rows[0]) if rows else None
+
+    def entries_of_prefix(self, prefix: str) -> list[Entry]:
+        """Return the entries whose key begins so, sorted by key. Raises StoreError."""
+        rows = self._read(ENTRIES_OF_RANGE, prefix, prefix_end(prefix))
+        return [entry_of_row(row) for row in rows]
+
+    def vouched(self, path: str) -> bytes | None:
+        rows = self._read("SELECT digest FROM vouched WHERE path = ?", path)
+        return cast("bytes", rows[0][0]) if rows else None
+
+    def fact(self, name: str) -> str:
+        rows = self._read("SELECT value FROM fact WHERE name = ?", name)
+        return cast("str", rows[0][0]) if rows else ""
+
+    def has_blob(self, digest: bytes) -> bool:
+        return bool(self._read("SELECT 1 FROM blob WHERE digest = ?", digest))
+
+    def attestation(self, digest: bytes) -> Attestation | None:
+        rows = self._read("SELECT inode, length, ctime_ns FROM blob WHERE digest = ?", digest)
+        if not rows:
+            return None
+        inode, size, ctime_ns = cast("tuple[int, int, int]", rows[0])
+        return Attestation(inode=inode, size=size, ctime_ns=ctime_ns)
+
+    def keys_of(self, digest: bytes) -> list[str]:
+        """Return every key that names the blob."""
+        rows = self._read("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
+        return [cast("str", row[0]) for row in rows]
+
+    def require_sound(self) -> None:
+        """Read every page. Raises DatabaseDamagedError."""
+        verdict = self._read("PRAGMA quick_check(1)")
+        if verdict != [("ok",)]:
+            raise DatabaseDamagedError(self._path, str(verdict))
+
+    def blob_bytes(self) -> int:
+        """Return the sum of all blob lengths; reads the whole table, once per start."""
+        rows = self._read("SELECT coalesce(sum(length), 0) FROM blob")
+        return cast("int", rows[0][0])
+
+    @contextlib.contextmanager
+    def changing(self, *, durable: bool = False) -> Iterator[Changes]:
+        """Open one write transaction; it commits when the block ends, else rolls back.
+
+        Raises: DatabaseDamagedError, StoreError.
+        """
+        with self._write_lock, database_errors(self._path):
+            if durable:
+                self._writer.execute("PRAGMA synchronous = FULL").fetchall()
+            try:
+                with transaction(self._writer):
+                    yield Changes(self._writer)
+            finally:
+                if durable:
+                    self._writer.execute("PRAGMA synchronous = NORMAL").fetchall()
+            self._checkpoint_when_long()
+
+    def close(self) -> None:
+        """Close both connections; the last one checkpoints and removes the log."""
+        with self._write_lock, self._read_lock:
+            self._reader.close(True)
+            self._writer.close(True)
+
+    def __repr__(self) -> str:
+        return f"<Index {self._path}, {self._log_pages} pages in its log>"
+
+    def _read(self, statement: str, *values: str | bytes) -> list[tuple[object, ...]]:
+        try:
+            with self._read_lock, database_errors(self._path):
+                return list(self._reader.execute(statement, values).fetchall())
+        except DatabaseDamagedError:
+            self.is_damaged = True
+            raise
+
+    def _note_log_size(self, _: apsw.Connection, __: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint_when_long(self) -> None:
+        if self._log_pages < _CHECKPOINT_PAGES:
+            return
+        # The commit is done; a checkpoint that cannot run (disk full) is tried after the next one.
+        with contextlib.suppress(apsw.Error):
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._log_pages = 0
+
+
+def _require_version(path: str, connection: apsw.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchall()
+    if version != [(INDEX_VERSION,)]:
+        raise DatabaseDamagedError(path, f"not an index of version {INDEX_VERSION}")

@@ -1,0 +1,167 @@
+"""The directory of temps: begin or resume one, keep or drop it, sweep what a crash left.
+
+Rules:
+1. One flight per temp at a time.
+2. A temp without a usable record, or untouched for `KEEP_S`, is swept at start; so is a record
+   without a temp, and anything else that lies there.
+3. A kept temp counts in the byte budget by its size, and goes when its room is needed.
+
+Units: bytes, seconds.
+Runs in: keeper; `begin` takes the store's lock for moments, for the rest callers hold it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+from mirror.clock import Clock
+from mirror.errors import StoreError
+from mirror.store.budget import Budget, Reservation
+from mirror.store.files import Files, disk_errors, unlink_if_there
+from mirror.store.layout import RECORD_SUFFIX, Layout, key_digest
+from mirror.store.partial import Partial, PartialState, Terms, load_record, usable_prefix
+
+KEEP_S = 7 * 86400.0  # a release that nobody asked for again within a week is not worth its room
+
+
+class Partials:
+    """All temps of one store."""
+
+    def __init__(
+        self,
+        *,
+        files: Files,
+        layout: Layout,
+        budget: Budget,
+        clock: Clock,
+        lock: threading.RLock,
+        boot: str,
+    ) -> None:
+        self._lock = lock
+        self._files = files
+        self._layout = layout
+        self._budget = budget
+        self._clock = clock
+        self._boot = boot
+        self._active: set[str] = set()
+
+    def begin(self, terms: Terms, reservation: Reservation) -> Partial:
+        """Open or resume the temp for `terms`. Raises StoreError and frees the reservation."""
+        name = _name(terms)
+        with self._lock:
+            if name in self._active:
+                reservation.release()
+                raise StoreError(terms.key, "is being filled already", retryable=False)
+            self._active.add(name)
+        try:
+            with disk_errors(self._layout.partial(name)):
+                partial = self._resume(name, terms, reservation)
+                if partial is None:
+                    partial = self._create(name, terms, reservation)
+        except BaseException:
+            with self._lock:
+                self._active.discard(name)
+            reservation.release()
+            raise
+        with self._lock:
+            self._budget.drop_kept(name)
+        return partial
+
+    def let_go(self, partial: Partial, *, keep: bool) -> None:
+        """End a flight's use of its temp; `keep` leaves it to be resumed when that is possible."""
+        name = _name(partial.terms)
+        landing = partial.state is PartialState.LANDING
+        if landing and keep and partial.terms.is_resumable and partial.landed:
+            self._budget.keep(name, partial.landed)
+        elif landing:
+            partial.discard()
+        partial.close()
+        self._active.discard(name)
+
+    def published(self, partial: Partial) -> None:
+        """End a flight whose temp became a blob: only the record is left to remove."""
+        with contextlib.suppress(OSError):  # a record without a temp is swept at the next start
+            self._files.unlink(partial.path + RECORD_SUFFIX)
+        partial.close()
+        self._active.discard(_name(partial.terms))
+
+    def drop_kept(self, needed_bytes: int) -> None:
+        """Remove kept temps, the one kept longest first, until `needed_bytes` are free."""
+        goal = self._budget.kept_bytes - needed_bytes
+        for name in self._budget.kept_partials():
+            if self._budget.kept_bytes <= goal:
+                return
+            if name not in self._active:
+                self._remove(name)
+                self._budget.drop_kept(name)
+
+    def sweep(self) -> int:
+        """Remove what cannot be resumed; return how many files went. Raises OSError."""
+        names = self._files.list_directory(self._layout.partials)
+        kept = [name for name in names if self._keep_found(name)]
+        keeping = {*kept, *(name + RECORD_SUFFIX for name in kept)}
+        swept = [name for name in names if name not in keeping]
+        for name in swept:
+            unlink_if_there(self._files, self._layout.partial(name))
+        return len(swept)
+
+    def _keep_found(self, name: str) -> bool:
+        """Count a temp that can be resumed; False for anything else."""
+        record = None if "." in name else load_record(self._files, self._layout.partial(name))
+        if record is None or self._clock.now() - record.noted_at > KEEP_S:
+            return False
+        try:
+            size = self._files.identify_path(self._layout.partial(name)).size
+        except OSError:
+            return False
+        self._budget.keep(name, size)
+        return True
+
+    def _resume(self, name: str, terms: Terms, reservation: Reservation) -> Partial | None:
+        path = self._layout.partial(name)
+        record = load_record(self._files, path) if terms.is_resumable else None
+        if record is None or (record.key, record.validator, record.length, record.digest) != (
+            terms.key, terms.validator, terms.length, terms.digest.hex(),
+        ):  # fmt: skip
+            return None
+        try:
+            fd = self._files.resume(path)
+        except OSError:
+            return None
+        partial = self._partial(path, fd, terms, reservation)
+        try:
+            size = self._files.identify(fd).size
+            partial.take_prefix(usable_prefix(record, size, self._boot))
+        except OSError:  # an unreadable prefix is no reason to fail: begin from the first byte
+            partial.state = PartialState.CLOSED
+            self._files.close(fd)
+            return None
+        return partial
+
+    def _create(self, name: str, terms: Terms, reservation: Reservation) -> Partial:
+        path = self._layout.partial(name)
+        self._remove(name)
+        partial = self._partial(path, self._files.create(path), terms, reservation)
+        try:
+            partial.write_record()
+        except OSError:
+            partial.discard()
+            partial.close()
+            raise
+        return partial
+
+    def _partial(self, path: str, fd: int, terms: Terms, reservation: Reservation) -> Partial:
+        return Partial(
+            files=self._files, path=path, fd=fd, terms=terms, reservation=reservation,
+            clock=self._clock, boot=self._boot,
+        )  # fmt: skip
+
+    def _remove(self, name: str) -> None:
+        path = self._layout.partial(name)
+        unlink_if_there(self._files, path)
+        unlink_if_there(self._files, path + RECORD_SUFFIX)
+
+
+def _name(terms: Terms) -> str:
+    return key_digest(terms.key.encode(), terms.validator.encode(), terms.digest)

@@ -1,0 +1,115 @@
+"""Turning synced temps into blobs, and naming them: the one way content becomes visible.
+
+Steps of `place`; a crash after step n leaves what is said there:
+1. commit: `arriving` names the digests        - nothing else changed; dropped at the next start
+2. rename each temp to its blob name           - files without rows; the next start gives them rows
+3. sync the directories                        - the same, also after a power cut
+4. attest: `lstat` after the rename (it changes ctime)
+5. heads                                       - records for a rescan, verified content
+6. commit: blob rows, entries, `arriving` off  - the whole is there
+7. move the epoch, when something served was replaced
+
+A failure in 2-6 removes the files that got no row; the caller removes its temps.
+
+Runs in: keeper; callers hold the store's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mirror.errors import StoreError
+from mirror.store.budget import Reservation
+from mirror.store.catalog import Catalog, Written
+from mirror.store.changes import Changes
+from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.files import disk_errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """A synced temp with verified content."""
+
+    temp_path: str
+    digest: bytes
+    length: int
+
+
+class Publisher:
+    """Places arrivals in one store."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def place(
+        self,
+        arrivals: Sequence[Arrival],
+        entries: Sequence[Entry],
+        reservation: Reservation | None,
+    ) -> list[Stored]:
+        """Publish all of `arrivals` and `entries`, or nothing. Raises StoreError.
+
+        `reservation` is released in exchange for the bytes that are then stored.
+        """
+        catalog = self._catalog
+        digests = [arrival.digest for arrival in arrivals]
+        if digests:
+            catalog.commit(lambda changes: changes.expect(digests))  # 1
+        try:
+            attested = self._land(arrivals)
+            catalog.prepare_heads(entries)  # 5
+            grown, written = self._name(attested, entries)  # 6
+        except BaseException:
+            self._undo(digests)
+            raise
+        if reservation is not None:  # first: who reads the sum without the lock sees no excess
+            reservation.release()
+        catalog.budget.blob_bytes += grown
+        if written.moves_epoch:
+            catalog.bump_epoch()  # 7
+        return written.stored
+
+    def _land(self, arrivals: Sequence[Arrival]) -> dict[bytes, Attestation]:
+        blobs = self._catalog.blobs
+        with disk_errors("blobs"):
+            for arrival in arrivals:
+                blobs.place(arrival.temp_path, arrival.digest)  # 2
+            blobs.sync_names(arrival.digest for arrival in arrivals)  # 3
+        attested: dict[bytes, Attestation] = {}
+        for arrival in arrivals:
+            identity = blobs.identify(arrival.digest)  # 4
+            if identity is None or identity.size != arrival.length:
+                raise StoreError(arrival.digest.hex(), "the file is not the one that was written")
+            attested[arrival.digest] = identity
+        return attested
+
+    def _name(
+        self, attested: dict[bytes, Attestation], entries: Sequence[Entry]
+    ) -> tuple[int, Written]:
+        """Return by how many bytes the store grew, and what was written."""
+        catalog = self._catalog
+        used_at_ms = catalog.now_ms()
+
+        def change(changes: Changes) -> tuple[int, Written]:
+            grown = sum(
+                changes.put_blob(digest, attestation, used_at_ms)
+                for digest, attestation in attested.items()
+            )
+            changes.arrived(attested)
+            written = catalog.put(changes, entries)
+            if len(written.stored) != len(entries):
+                raise StoreError(entries[0].key, "the blob of an entry is not stored")
+            return grown, written
+
+        return catalog.commit(change)
+
+    def _undo(self, digests: Iterable[bytes]) -> None:
+        """Remove files that have no row; what fails here is settled at the next start."""
+        catalog = self._catalog
+        with contextlib.suppress(StoreError, OSError):
+            for digest in digests:
+                if not catalog.index.has_blob(digest):
+                    catalog.blobs.remove(digest)
+            catalog.commit(lambda changes: changes.arrived(digests))

@@ -1,0 +1,133 @@
+"""Making room in the byte budget and on the disk: carries out what the policy decided.
+
+Rules:
+1. Rows go first, in one commit that also notes the files to remove; then the files; then the note.
+   A worker that meets the gap finds ENOENT, which is a miss. No epoch: bytes that are gone cannot
+   be served wrong.
+2. When the disk is too full even for that commit, the files go first: the same gap, the other way.
+3. Blobs go before kept temps, held and pinned blobs never.
+
+Units: bytes.
+Runs in: keeper; callers hold the store's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from mirror.errors import StoreError
+from mirror.store.catalog import Catalog
+from mirror.store.changes import Changes
+from mirror.store.eviction import BlobUse, EvictionPolicy
+from mirror.store.files import Files, disk_errors
+from mirror.store.holds import Holds
+from mirror.store.index import Index
+from mirror.store.partials import Partials
+
+_CANDIDATES_PER_STEP = 256
+# Room that fills leave on the disk: the index's log, records and directories grow too.
+_DISK_MARGIN_BYTES = 1 << 20
+
+
+class Room:
+    """Evicts in one store."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        partials: Partials,
+        holds: Holds,
+        policy: EvictionPolicy,
+        files: Files,
+        path: str,
+    ) -> None:
+        self._catalog = catalog
+        self._partials = partials
+        self._holds = holds
+        self._policy = policy
+        self._files = files
+        self._path = path
+        self._leftover: set[bytes] = set()  # evicted, but the disk refused to remove the file
+
+    def make_room(self, nbytes: int) -> bool:
+        """Evict until `nbytes` more fit; False, with nothing evicted, when they cannot.
+
+        Raises: StoreError.
+        """
+        if nbytes > self._catalog.budget.budget_bytes:
+            return False
+        shortfall = self._shortfall(nbytes)
+        if not shortfall:
+            return True
+        victims = self._victims(shortfall)
+        if not victims and self._catalog.budget.kept_bytes:
+            self._partials.drop_kept(shortfall)
+            shortfall = self._shortfall(nbytes)
+            victims = self._victims(shortfall) if shortfall else []
+        if not victims:
+            return not shortfall
+        self.evict(victims)
+        return True
+
+    def evict(self, victims: Sequence[BlobUse]) -> None:
+        """Remove blobs with every key naming them. Raises StoreError."""
+        digests = [victim.digest for victim in victims]
+
+        def change(changes: Changes) -> tuple[int, list[str]]:
+            freed, keys = 0, list[str]()
+            for digest in digests:
+                length, named = changes.remove_blob(digest)
+                freed += length
+                keys += named
+            changes.doom(digests)
+            return freed, keys
+
+        try:
+            freed, keys = self._catalog.commit(change)
+        except StoreError:
+            self._remove_files(digests)  # rule 2: this frees what the second try needs
+            freed, keys = self._catalog.commit(change)
+        self._catalog.budget.blob_bytes -= freed
+        # A leftover that was fetched again meanwhile is a blob like any other.
+        known = {d for d in self._leftover if self._catalog.read(partial(Index.has_blob, digest=d))}
+        self._leftover -= known
+        self._leftover.update(digests)
+        removed = self._remove_files(self._leftover)
+        self._leftover.difference_update(removed)
+        # What fails here is settled at the next start: the rows are gone, the note is there.
+        with contextlib.suppress(StoreError):
+            self._catalog.remove_heads(keys, durable=False)
+            self._catalog.commit(lambda changes: changes.removed(removed))
+
+    def _remove_files(self, digests: Iterable[bytes]) -> list[bytes]:
+        """Remove what can be removed; return it."""
+        removed: list[bytes] = []
+        for digest in digests:
+            with contextlib.suppress(OSError):
+                self._catalog.blobs.remove(digest)
+                removed.append(digest)
+        return removed
+
+    def _shortfall(self, nbytes: int) -> int:
+        budget = self._catalog.budget
+        with disk_errors(self._path):
+            free = self._files.free_bytes(self._path)
+        disk_shortfall = nbytes + budget.reserved_bytes + _DISK_MARGIN_BYTES - free
+        return max(budget.shortfall(nbytes), disk_shortfall, 0)
+
+    def _victims(self, needed_bytes: int) -> list[BlobUse]:
+        return self._policy.choose_victims(self._coldest(), needed_bytes)
+
+    def _coldest(self) -> Iterator[BlobUse]:
+        last: BlobUse | None = None
+        while True:
+            page = self._catalog.commit(
+                partial(Changes.coldest, after=last, limit=_CANDIDATES_PER_STEP)
+            )
+            yield from (blob for blob in page if not self._holds.is_held(blob.digest))
+            if len(page) < _CANDIDATES_PER_STEP:
+                return
+            last = page[-1]

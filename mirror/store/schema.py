@@ -1,0 +1,99 @@
+"""The tables of the metadata index, and how a row becomes a value.
+
+Rules:
+1. `user_version` is `INDEX_VERSION`; another one means: throw the index away and rescan.
+2. A 200 entry without a blob row is no stored response.
+3. A blob row with inode 0 is not attested: the file is there, nobody has hashed it yet.
+
+Units: `used_at_ms` Unix milliseconds (order of use, not an age); the other times Unix seconds.
+Runs in: worker and keeper. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from mirror.store.entry import Attestation, Entry, Stored
+
+INDEX_VERSION = 1
+UNATTESTED_INODE = 0
+
+TABLES = """
+CREATE TABLE blob (
+    digest BLOB PRIMARY KEY, length INTEGER NOT NULL,
+    inode INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
+    used_at_ms INTEGER NOT NULL, pinned INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX blob_by_use ON blob (used_at_ms, digest);
+CREATE TABLE entry (
+    key TEXT PRIMARY KEY, status INTEGER NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,
+    media_type TEXT NOT NULL, last_modified INTEGER NOT NULL,
+    upstream_etag TEXT NOT NULL, upstream_last_modified TEXT NOT NULL,
+    fetched_at REAL NOT NULL, confirmed_at REAL NOT NULL, fresh_until REAL NOT NULL,
+    proof TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
+CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
+CREATE TABLE vouched (path TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE arriving (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE doomed (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+_COLUMNS = (
+    "e.key, e.status, e.digest, e.length, e.media_type, e.last_modified, e.upstream_etag,"
+    " e.upstream_last_modified, e.fetched_at, e.confirmed_at, e.fresh_until, e.proof"
+)
+LOOKUP = (
+    f"SELECT {_COLUMNS}, b.length, b.inode, b.ctime_ns"  # noqa: S608 - a constant of this file
+    " FROM entry e LEFT JOIN blob b ON b.digest = e.digest WHERE e.key = ?"
+)
+ENTRIES_OF_RANGE = (
+    f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
+    " WHERE e.key >= ? AND e.key < ? ORDER BY e.key"
+)
+UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+Row = tuple[object, ...]
+
+
+def entry_row(entry: Entry) -> tuple[str | int | float | bytes, ...]:
+    """Return the values of `entry` in the order of its table."""
+    return (
+        entry.key, entry.status, entry.digest, entry.length, entry.media_type,
+        entry.last_modified, entry.upstream_etag, entry.upstream_last_modified,
+        entry.fetched_at, entry.confirmed_at, entry.fresh_until, entry.proof,
+    )  # fmt: skip
+
+
+def entry_of_row(row: Row) -> Entry:
+    """Return the entry that the first twelve columns hold."""
+    typed = cast(
+        "tuple[str, int, bytes, int, str, int, str, str, float, float, float, str]", row[:12]
+    )
+    return Entry(
+        key=typed[0], status=typed[1], digest=typed[2], length=typed[3], media_type=typed[4],
+        last_modified=typed[5], upstream_etag=typed[6], upstream_last_modified=typed[7],
+        fetched_at=typed[8], confirmed_at=typed[9], fresh_until=typed[10], proof=typed[11],
+    )  # fmt: skip
+
+
+def stored_of_row(row: Row) -> Stored | None:
+    """Return what a row of `LOOKUP` means; None when its blob is gone."""
+    if row[1] != 200:
+        return Stored(entry=entry_of_row(row), attestation=None)
+    size, inode, ctime_ns = cast("tuple[int | None, int | None, int | None]", row[12:15])
+    if size is None or inode is None or ctime_ns is None:
+        return None
+    return Stored(
+        entry=entry_of_row(row),
+        attestation=Attestation(inode=inode, size=size, ctime_ns=ctime_ns),
+    )
+
+
+def prefix_end(prefix: str) -> str:
+    """Return the least string above every string that begins with `prefix`.
+
+    Keys are ASCII (the grammar refuses the rest), so one character beyond it is enough.
+    """
+    return prefix + "\x80"

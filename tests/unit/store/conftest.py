@@ -1,0 +1,34 @@
+"""Fixtures of the store's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mirror.store.store import Store
+from tests.faults import FaultFiles
+from tests.unit.store.bench import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(str(tmp_path))
+    yield made
+    made.page.close()
+
+
+@pytest.fixture
+def files() -> Iterator[FaultFiles]:
+    made = FaultFiles()
+    yield made
+    made.bury()
+
+
+@pytest.fixture
+def store(bench: Bench, files: FaultFiles) -> Iterator[Store]:
+    opened = bench.open(files)
+    yield opened
+    files.heal()
+    opened.close()

@@ -1,0 +1,222 @@
+"""Temps of flights: what resumes, what does not, and what a start sweeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mirror.errors import StoreError
+from mirror.store.partial import Partial, PartialRecord, usable_prefix
+from mirror.store.partials import KEEP_S
+from mirror.store.store import Store
+from tests.faults import FaultFiles
+from tests.unit.store.bench import Bench, end_process, entry_of, sha256
+
+BODY = os.urandom(5000)
+DIGEST = sha256(BODY)
+
+
+def _begin(
+    store: Store, *, validator: str = '"v1"', length: int = len(BODY), digest: bytes = DIGEST
+) -> Partial:
+    reservation = store.reserve(max(length, 0))
+    assert reservation is not None
+    return store.begin(
+        "releases:/a", digest=digest, validator=validator, length=length, reservation=reservation
+    )
+
+
+def test_a_kept_partial_resumes_where_it_ended(store: Store) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    again = _begin(store)
+    assert (again.landed, again.resumed, again.read(0, 10_000)) == (3000, True, BODY[:3000])
+    again.write(BODY[3000:])
+    assert store.publish(again, [entry_of("releases:/a", BODY)])
+    assert store.used_bytes == len(BODY)
+
+
+def test_a_partial_resumes_after_the_process_was_killed(bench: Bench) -> None:
+    files = FaultFiles()
+    store: Store | None = bench.open(files)
+    assert store is not None
+    _begin(store).write(BODY[:3000])
+    end_process(store, files)
+    store = None
+    again = bench.open()
+    assert again.used_bytes == 3000
+    partial = _begin(again)
+    assert partial.landed == 3000
+    again.abandon(partial, False)
+    assert (bench.temps(), again.used_bytes) == ([], 0)
+    again.close()
+
+
+def test_after_another_boot_only_the_noted_prefix_counts(bench: Bench) -> None:
+    files = FaultFiles()
+    store: Store | None = bench.open(files)
+    assert store is not None
+    partial = _begin(store)
+    partial.write(BODY[:2000])
+    partial.note()
+    partial.write(BODY[2000:3000])
+    end_process(store, files)
+    store = None
+    later = FaultFiles()
+    later.boot = "boot-2"
+    again = bench.open(later)
+    partial = _begin(again)
+    assert (partial.landed, os.path.getsize(partial.path)) == (2000, 2000)
+    again.abandon(partial, False)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"validator": '"v2"'}, id="another-validator"),
+        pytest.param({"length": len(BODY) + 1}, id="another-length"),
+        pytest.param({"digest": sha256(b"other")}, id="another-digest"),
+        pytest.param({"validator": 'W/"v1"'}, id="weak-validator"),
+        pytest.param({"validator": ""}, id="no-validator"),
+        pytest.param({"length": -1}, id="unknown-length"),
+    ],
+)
+def test_other_terms_never_resume(store: Store, change: dict[str, object]) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    again = _begin(store, **change)  # type: ignore[arg-type] # a table of keyword arguments
+    assert (again.landed, again.resumed) == (0, False)
+    store.abandon(again, False)
+
+
+@pytest.mark.parametrize(
+    ("validator", "length"), [('W/"v1"', 5000), ("", 5000), ('"v1"', -1)], ids=str
+)
+def test_what_cannot_resume_is_not_kept(
+    store: Store, bench: Bench, validator: str, length: int
+) -> None:
+    partial = _begin(store, validator=validator, length=length)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    assert (bench.temps(), store.used_bytes) == ([], 0)
+
+
+def test_one_flight_per_temp(store: Store) -> None:
+    partial = _begin(store)
+    before = store.used_bytes
+    with pytest.raises(StoreError, match="is being filled already"):
+        _begin(store)
+    assert store.used_bytes == before
+    store.abandon(partial, False)
+    store.abandon(partial, False)
+    store.abandon(_begin(store), False)
+
+
+def test_more_bytes_than_promised_are_refused(store: Store) -> None:
+    partial = _begin(store)
+    with pytest.raises(StoreError, match="more than the 5000 bytes promised"):
+        partial.write(BODY + b"x")
+    assert partial.landed == 0
+    store.abandon(partial, False)
+
+
+def test_a_partial_that_was_let_go_takes_and_gives_nothing(store: Store) -> None:
+    partial = _begin(store)
+    store.abandon(partial, False)
+    for call in (lambda: partial.write(b"x"), partial.note, lambda: partial.read(0, 1)):
+        with pytest.raises(StoreError):
+            call()
+    assert repr(partial) == "<Partial releases:/a 0/5000 closed>"
+
+
+def test_a_prefix_that_cannot_be_read_begins_anew(
+    store: Store, bench: Bench, files: FaultFiles
+) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    files.damaged.add(partial.path)
+    again = _begin(store)
+    assert again.landed == 0
+    store.abandon(again, False)
+
+
+def _no_record(path: Path) -> None:
+    Path(f"{path}.json").unlink()
+
+
+def _torn_record(path: Path) -> None:
+    record = Path(f"{path}.json")
+    record.write_bytes(record.read_bytes()[:-10])
+
+
+def _other_version(path: Path) -> None:
+    record = Path(f"{path}.json")
+    record.write_bytes(record.read_bytes().replace(b'"version":1', b'"version":2'))
+
+
+def _no_temp(path: Path) -> None:
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [_no_record, _torn_record, _other_version, _no_temp])
+def test_a_start_sweeps_what_has_no_usable_record(
+    bench: Bench, damage: Callable[[Path], None]
+) -> None:
+    store = bench.open()
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    store.close()
+    damage(Path(partial.path))
+    Path(bench.layout.partial("small-0-dead.tmp")).write_bytes(b"x")
+    again = bench.open()
+    assert (bench.temps(), again.used_bytes) == ([], 0)
+    assert "temps-swept" in bench.log.names()
+    again.close()
+
+
+def test_a_start_sweeps_what_nobody_asked_for_again(bench: Bench) -> None:
+    store = bench.open()
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    store.close()
+    bench.clock.advance(KEEP_S + 1)
+    again = bench.open()
+    assert bench.temps() == []
+    again.close()
+
+
+def _record(boot: str, extents: tuple[tuple[int, int], ...]) -> PartialRecord:
+    return PartialRecord(
+        version=1, key="k", validator='"v"', length=100, digest="", extents=extents, boot=boot,
+        noted_at=0.0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("boot", "extents", "size", "expected"),
+    [
+        pytest.param("b", (), 70, 70, id="same-boot-whole-file"),
+        pytest.param("b", ((0, 50),), 70, 70, id="same-boot-beyond-the-note"),
+        pytest.param("a", ((0, 50),), 70, 50, id="other-boot-noted-prefix"),
+        pytest.param("a", (), 70, 0, id="other-boot-nothing-noted"),
+        pytest.param("a", ((0, 50),), 30, 30, id="shorter-than-noted"),
+        pytest.param("b", (), 101, 0, id="longer-than-the-representation"),
+    ],
+)
+def test_usable_prefix(
+    boot: str, extents: tuple[tuple[int, int], ...], size: int, expected: int
+) -> None:
+    assert usable_prefix(_record(boot, extents), size, "b") == expected
+
+
+def test_a_kernel_without_a_name_is_never_the_same_boot() -> None:
+    assert usable_prefix(_record("", ((0, 5),)), 70, "") == 5
