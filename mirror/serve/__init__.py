@@ -1,0 +1,1 @@
+"""Connections, the request path, body senders."""

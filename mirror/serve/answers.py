@@ -1,0 +1,172 @@
+"""Answers that are complete at once, or become a file exchange: text, stored, inline.
+
+Rules:
+1. Preconditions and ranges are applied here, by `respond.build`, for every stored response alike.
+2. A hot entry carries the epoch that was read *before* the look-up that it comes from. Race
+   otherwise: (1) look-up, (2) the keeper withdraws and moves the epoch, (3) the worker notes the
+   moved epoch beside the withdrawn entry, and serves it until its freshness ends.
+3. Every method ends the exchange on the connection, or occupies it with the one that will.
+
+Runs in: worker. Awaits nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mirror.accounting.counters import Outcome
+from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
+from mirror.http.cache_status import cache_status
+from mirror.route.route import Route
+from mirror.serve.accounts import Account, outcome_of, outcome_of_status
+from mirror.serve.connection import Connection
+from mirror.serve.file_exchange import FileExchange
+from mirror.serve.head import CACHE_NAME
+from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
+from mirror.serve.refusals import TextAnswer, render_text
+from mirror.serve.representation import Representation, describe
+from mirror.serve.request import Request
+from mirror.serve.respond import ResponsePlan, build
+from mirror.serve.sender import FileSender
+from mirror.serve.shared import Shared
+from mirror.store.entry import Entry
+from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One request that names an object; `epoch` was read before anything was looked up for it."""
+
+    connection: Connection
+    request: Request
+    route: Route
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selected:
+    """How a representation was come by: Cache-Status words and the counters' outcome."""
+
+    words: str
+    outcome: Outcome
+
+
+class Answers:
+    """Writes answers for one worker."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def may_keep_alive(self, request: Request) -> bool:
+        return request.keep_alive and not self._shared.is_draining
+
+    def text(
+        self,
+        connection: Connection,
+        request: Request,
+        answer: TextAnswer,
+        route: Route | None = None,
+    ) -> None:
+        """Answer one line of text; the connection stays as the request wants it."""
+        keep_alive = self.may_keep_alive(request)
+        text = render_text(
+            answer,
+            now=self._shared.wheel.now,
+            keep_alive=keep_alive,
+            is_head=request.is_head,
+            is_http10=request.is_http10,
+        )
+        self.count_text(answer, len(text), route)
+        connection.send(text)
+        connection.finish(keep_alive=keep_alive)
+
+    def refuse(self, connection: Connection, answer: TextAnswer) -> None:
+        """Answer one line of text and close, with input still to come."""
+        text = render_text(answer, now=self._shared.wheel.now, keep_alive=False)
+        self.count_text(answer, len(text), None)
+        connection.send(text)
+        connection.close_lingering()
+
+    def stored(self, call: Call, serve: Serve, selected: Selected) -> AskKeeper | None:
+        """Answer with a stored 200; None, or why its file cannot be used."""
+        shared = self._shared
+        content: bytes | None = None
+        if serve.stored.entry.length <= SMALL_BYTES:
+            loaded = shared.reader.load_small(serve.stored)
+            if not isinstance(loaded, bytes):
+                return _trouble(loaded)
+            content = loaded
+        row = shared.counters.row(call.route.content_class, Outcome.HIT)
+        hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch)
+        if serve.stored.entry.fresh_until > shared.wheel.now:
+            shared.hot.put(call.route.key, hot, hot.cost_bytes)
+        return self.hot(call, hot, selected)
+
+    def hot(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
+        """As `stored`, from an entry at hand."""
+        connection, request, shared = call.connection, call.request, self._shared
+        plan = self._plan(request, hot.representation, selected.words)
+        account = Account(shared.counters, call.route.content_class, selected.outcome)
+        shared.keeper.used(call.route.key)
+        keep_alive = self.may_keep_alive(request)
+        if not plan.has_segment or hot.content is not None:
+            _send_whole(connection, plan, hot.content or b"", account)
+            connection.finish(keep_alive=keep_alive)
+            return None
+        opened = shared.reader.open_blob(hot.stored)
+        if not isinstance(opened, BlobFile):
+            shared.hot.discard(call.route.key)
+            return _trouble(opened)
+        account.count_head(len(plan.head))
+        connection.send(plan.head)
+        sender = FileSender(connection, shared.pages, opened.fd, plan.start, account.count_content)
+        FileExchange(connection, sender, keep_alive=keep_alive).start(plan.end)
+        return None
+
+    def inline(self, call: Call, entry: Entry, content: bytes, words: str) -> None:
+        """Answer with verified content that may not be durable yet; it is not kept hot."""
+        plan = self._plan(call.request, describe(entry, call.route, len(content)), words)
+        account = Account(self._shared.counters, call.route.content_class, outcome_of(words))
+        _send_whole(call.connection, plan, content, account)
+        call.connection.finish(keep_alive=self.may_keep_alive(call.request))
+
+    def local(
+        self,
+        connection: Connection,
+        request: Request,
+        representation: Representation,
+        content: bytes,
+    ) -> None:
+        """Answer with content made in the worker; it has no age and no cache status."""
+        plan = self._plan(request, representation, "")
+        account = Account(self._shared.counters, None, Outcome.HIT)
+        _send_whole(connection, plan, content, account)
+        connection.finish(keep_alive=self.may_keep_alive(request))
+
+    def count_text(self, answer: TextAnswer, sent_bytes: int, route: Route | None) -> None:
+        content_class = None if route is None else route.content_class
+        account = Account(self._shared.counters, content_class, outcome_of_status(answer.status))
+        account.count_head(sent_bytes)
+
+    def _plan(self, request: Request, representation: Representation, words: str) -> ResponsePlan:
+        return build(
+            request,
+            representation,
+            now=self._shared.wheel.now,
+            cache_status=cache_status(CACHE_NAME, words) if words else b"",
+            keep_alive=self.may_keep_alive(request),
+        )
+
+
+def _send_whole(
+    connection: Connection, plan: ResponsePlan, content: bytes, account: Account
+) -> None:
+    """Send a plan whose content is in memory."""
+    sent = content[plan.start : plan.end] if plan.has_segment else plan.text
+    account.count_head(len(plan.head))
+    account.count_content(len(sent))
+    connection.send(plan.head + sent)
+
+
+def _trouble(opened: BlobMissing | BlobChanged) -> AskKeeper:
+    return BLOB_CHANGED if isinstance(opened, BlobChanged) else BLOB_GONE

@@ -1,0 +1,363 @@
+"""One HTTP/1.1 connection: bytes to heads, answers to bytes, in order.
+
+Rules:
+1. A learned head (`memo`) with a hot entry is answered inside `data_received`: no task, no await,
+   one write. Everything else is cut at its first empty line and goes through the strict parser.
+2. One exchange at a time: a pipelined request waits in the inbox until the response before it is
+   complete. Reading stops while more than a head's worth waits.
+3. Nothing is answered while the client does not read (`is_paused`): the transport never holds more
+   than what one write left over.
+4. After a refusal whose content may still come, the sending side is shut and input is discarded
+   for `LINGER_S`: closing at once would reset the connection and destroy the answer.
+5. The first deadline that passes ends the connection: head, idle, write.
+
+States: ready (idle, may use the memo), receiving a head, in an exchange, paused, closing.
+
+Does not: route, decide, or read files.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Final, Protocol
+
+from mirror.errors import RequestError
+from mirror.serve.hot_entry import HotEntry
+from mirror.serve.inbox import Inbox
+from mirror.serve.memo import split_tag
+from mirror.serve.outlet import Outlet
+from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
+from mirror.serve.refusals import TextAnswer, render_text
+from mirror.serve.request import Request
+from mirror.serve.shared import Shared
+
+PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
+LINGER_S: Final = 2.0
+
+
+class Exchange(Protocol):
+    """A response that is under way."""
+
+    def resume(self) -> None:
+        """The client reads again."""
+
+    def cancel(self) -> None:
+        """The connection is gone: release everything."""
+
+
+class RequestPath(Protocol):
+    """`request_path.RequestPath`."""
+
+    def begin(self, connection: Connection, request: Request, head: bytes) -> None:
+        """Answer, or start an exchange that will."""
+
+    def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
+        """Answer a plain GET from a hot entry; False when it cannot."""
+
+    def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
+        """Answer 304 to a GET that names the entry's tag; False when it cannot."""
+
+    def refuse(self, connection: Connection, refusal: RequestError) -> None:
+        """Answer a head that the parser refused, and close."""
+
+
+class Connection(Outlet):
+    """The protocol object of one client; see the module's rules."""
+
+    __slots__ = (
+        "_awaits_proxy_header",
+        "_exchange",
+        "_has_eof",
+        "_inbox",
+        "_is_head_begun",
+        "_is_lingering",
+        "_is_reading_paused",
+        "_is_ready",
+        "_is_scheduled",
+        "_path",
+        "_shared",
+        "deadline_at",
+        "local_address",
+        "peer",
+        "socket_peer",
+    )
+
+    def __init__(self, shared: Shared, path: RequestPath) -> None:
+        super().__init__()
+        self._shared = shared
+        self._path = path
+        self._inbox = Inbox()
+        self._exchange: Exchange | None = None
+        self._awaits_proxy_header = shared.uses_proxy_protocol
+        self._has_eof = False
+        self._is_head_begun = False
+        self._is_lingering = False
+        self._is_reading_paused = False
+        self._is_ready = False
+        self._is_scheduled = False
+        self.deadline_at = math.inf
+        self.peer = ""
+        self.socket_peer = ""
+        self.local_address = ("", 0)
+
+    def __repr__(self) -> str:
+        flags = [
+            word
+            for word, holds in (
+                ("ready", self._is_ready),
+                ("busy", self._exchange is not None),
+                ("paused", self.is_paused),
+                ("closing", self._is_closing),
+            )
+            if holds
+        ]
+        return f"<Connection {self.peer} {' '.join(flags) or 'receiving'}>"
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.peer = self.socket_peer = _host_of(transport.get_extra_info("peername"))
+        self.local_address = _address_of(transport.get_extra_info("sockname"))
+        shared = self._shared
+        shared.wheel.add(self)
+        self.deadline_at = shared.wheel.head_deadline_at
+        if len(shared.wheel) > shared.max_connections:
+            self._turn_away()
+        elif self._awaits_proxy_header and not shared.trusted.trusts(self.peer):
+            self.close()
+        else:
+            self._is_ready = not self._awaits_proxy_header
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_ready and self._serve_known(data):
+            return
+        self._receive(data)
+
+    def eof_received(self) -> bool:
+        """Keep the sending side open while an answer is owed (a half-closed client reads it)."""
+        self._has_eof = True
+        if self._is_lingering:
+            return False
+        return self._exchange is not None or self._is_scheduled or self.is_paused
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        self._inbox.clear()
+        self._shared.wheel.discard(self)
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.cancel()
+
+    def pause_writing(self) -> None:
+        self.is_paused = True
+        self._is_ready = False
+        self.deadline_at = self._shared.wheel.write_deadline_at
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        if self._is_lingering:
+            return
+        self.deadline_at = math.inf
+        if self._exchange is not None:
+            self._exchange.resume()
+        else:
+            self._advance()
+
+    # What the wheel calls.
+
+    def expire(self) -> None:
+        """A deadline passed: the client is too slow, or idle for too long."""
+        is_receiving = len(self._inbox) > 0 and self._exchange is None
+        if is_receiving and not self.is_paused and not self._is_closing:
+            late = TextAnswer(status=408, sentence="The request head did not arrive in time.")
+            self.send(render_text(late, now=self._shared.wheel.now, keep_alive=False))
+            self.close_lingering()
+            return
+        self.abort()
+
+    # What the request path calls.
+
+    def occupy(self, exchange: Exchange) -> None:
+        """Begin an exchange that ends with `finish` or `abort`; no deadline while it waits."""
+        self._exchange = exchange
+        self._is_ready = False
+        if not self.is_paused:
+            self.deadline_at = math.inf
+
+    def finish(self, *, keep_alive: bool) -> None:
+        """The response is complete: take the next request, or close."""
+        was_busy = self._exchange is not None
+        self._exchange = None
+        if self._is_closing:
+            return
+        if not keep_alive or self._shared.is_draining:
+            self.close()
+        elif was_busy:
+            self._schedule()
+
+    def close(self) -> None:
+        """Close after what was sent has left."""
+        if self._is_closing:
+            return
+        self._stop()
+        self.deadline_at = self._shared.wheel.write_deadline_at
+        self._transport.close()
+
+    def close_lingering(self) -> None:
+        """Shut the sending side, and discard what still comes for a while (rule 4)."""
+        if self._is_closing:
+            return
+        if self._has_eof:
+            self.close()
+            return
+        self._stop()
+        self._is_lingering = True
+        self._inbox.clear()
+        self.deadline_at = self._shared.wheel.monotonic_s + LINGER_S
+        self._transport.write_eof()
+        self._pause_reading(False)
+
+    def drain(self) -> None:
+        """The worker ends: an idle connection closes, a busy one after its response."""
+        is_owing = self._exchange is not None or self._is_scheduled or self.is_paused
+        if not is_owing and not self._is_closing:
+            self.close()
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._is_ready = False
+
+    # From bytes to heads.
+
+    def _receive(self, data: bytes) -> None:
+        if self._is_closing:
+            return
+        # Until all of this is answered nothing that comes later may take the short way past it.
+        self._is_ready = False
+        self._inbox.add(data)
+        if self._exchange is None and not self.is_paused:
+            self._advance()
+        if len(self._inbox) > self._shared.max_head_bytes:
+            self._pause_reading(True)
+
+    def _schedule(self) -> None:
+        """Advance in a later turn: keeps the stack flat and the loop fair."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._advance_scheduled)
+
+    def _advance_scheduled(self) -> None:
+        self._is_scheduled = False
+        self._advance()
+
+    def _advance(self) -> None:
+        """Answer what has been received, until something has to be waited for."""
+        if self._awaits_proxy_header and not self._read_proxy_header():
+            return
+        answered = 0
+        while self._exchange is None and not self.is_paused and not self._is_closing:
+            if answered == PIPELINE_TURN:
+                self._schedule()
+                return
+            try:
+                head = self._inbox.next_head(self._shared.max_head_bytes)
+            except RequestError as refusal:
+                self._path.refuse(self, refusal)
+                return
+            if head is None:
+                break
+            answered += 1
+            self._answer(head)
+        if self._is_closing or self._exchange is not None or self.is_paused:
+            return
+        self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is owed: wait for the (rest of the) next head."""
+        if self._has_eof or self._shared.is_draining:
+            self.close()
+            return
+        wheel = self._shared.wheel
+        if not len(self._inbox):
+            self._is_ready = True
+            self.deadline_at = wheel.idle_deadline_at
+        elif not self._is_head_begun:
+            # Its deadline is not moved by the bytes that follow (slowloris).
+            self._is_head_begun = True
+            self.deadline_at = wheel.head_deadline_at
+        self._pause_reading(False)
+
+    def _pause_reading(self, wanted: bool) -> None:
+        if wanted is self._is_reading_paused:
+            return
+        self._is_reading_paused = wanted
+        if wanted:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _answer(self, head: bytes) -> None:
+        self._is_head_begun = False
+        if self._serve_known(head):
+            return
+        try:
+            request = self._shared.parse(head)
+        except RequestError as refusal:
+            self._path.refuse(self, refusal)
+            return
+        self._path.begin(self, request, head)
+
+    def _serve_known(self, head: bytes) -> bool:
+        """Answer a learned head from a hot entry; False when it takes more than that."""
+        shared = self._shared
+        memo = shared.memo
+        cut = head.find(b"\r\n")
+        lines = memo.tails.get(head[cut:])
+        digits = b""
+        if lines is None:
+            untagged = split_tag(head[cut:])
+            if untagged is None:
+                return False
+            tail, digits = untagged
+            lines = memo.tagged.get(tail)
+            if lines is None:
+                return False
+        key = lines.get(head[:cut])
+        hot = None if key is None else shared.hot.get(key)
+        if hot is None:
+            return False
+        if digits:
+            return digits == hot.digits and self._path.serve_not_modified(self, hot)
+        return self._path.serve_hot(self, hot)
+
+    def _read_proxy_header(self) -> bool:
+        parsed = parse_proxy_header(self._inbox.peek())
+        if isinstance(parsed, Incomplete):
+            if self._has_eof:
+                self.close()
+            return False
+        if not isinstance(parsed, Proxied):
+            self.abort()
+            return False
+        self._awaits_proxy_header = False
+        self._inbox.drop(parsed.consumed)
+        if parsed.address is not None:
+            self.peer = parsed.address
+        return True
+
+    def _turn_away(self) -> None:
+        full = TextAnswer(status=503, sentence="Too many connections.", retry_after_s=1)
+        self.send(render_text(full, now=self._shared.wheel.now, keep_alive=False))
+        self.close_lingering()
+
+
+def _host_of(address: object) -> str:
+    """The host part of a socket address; empty for a unix socket."""
+    return str(address[0]) if isinstance(address, tuple) else ""
+
+
+def _address_of(address: object) -> tuple[str, int]:
+    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else ("", 0)

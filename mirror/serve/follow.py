@@ -1,0 +1,238 @@
+"""Sending content that the keeper is still bringing.
+
+Rules:
+1. A whole representation goes as far as `sendable`, a part of one as far as `landed` (unless
+   `[trust] unverified_ranges = "wait"`: then nothing before it is verified).
+2. HTTP/1.0 gets nothing before all of it is verified: without chunked coding a client may take
+   the end of the connection for the end of the content.
+3. Before the head is out, a failure is returned and becomes a status; afterwards it is raised as
+   BrokenBodyError and the caller cuts the connection: no last chunk, never the announced length.
+
+Units: bytes, half-open offsets.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from mirror.accounting.counters import Outcome
+from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody
+from mirror.fill.messages import Failed, FlightState
+from mirror.http.cache_status import Forward, cache_status, forwarded
+from mirror.serve.accounts import Account
+from mirror.serve.answers import Call
+from mirror.serve.head import CACHE_NAME
+from mirror.serve.hot_entry import SMALL_BYTES
+from mirror.serve.representation import describe
+from mirror.serve.respond import ResponsePlan, build
+from mirror.serve.sender import FileSender
+from mirror.serve.shared import Shared
+from mirror.store.entry import Entry
+
+# What HTTP/1.0 clients get of bodies that cannot be stored is held in memory until verified.
+HELD_BYTES: Final = 8 << 20
+_LAST_CHUNK: Final = b"0\r\n\r\n"
+_GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
+
+
+class BrokenBodyError(OSError):
+    """The content cannot be completed, and its head is out."""
+
+
+class Follower:
+    """Sends one body on one connection, as it grows."""
+
+    def __init__(
+        self,
+        shared: Shared,
+        call: Call,
+        *,
+        forward: Forward,
+        keep_alive: bool,
+    ) -> None:
+        self._shared = shared
+        self._connection = call.connection
+        self._request = call.request
+        self._route = call.route
+        self._forward = forward
+        self._keep_alive = keep_alive
+        self._account: Account | None = None
+        self._sender: FileSender | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self.has_begun = False
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if self._sender is not None:
+            self._sender.resume()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
+
+    # A file that grows.
+
+    async def follow(self, body: GrowingBody) -> Failed | None:
+        """Answer from `body`; what failed before the head was out, else None.
+
+        Raises: OSError when the client is gone or the content cannot be completed.
+        """
+        if self._request.is_http10:
+            await self._until_over(body)
+        plan = self._plan(body.entry, body.length, collapsed=body.collapsed)
+        is_part = plan.status == 206 and plan.end - plan.start != body.length
+        may_stream = not is_part or self._shared.config.trust.unverified_ranges == "stream"
+        if not may_stream or 0 <= body.length <= SMALL_BYTES:
+            # A small one is withheld whole anyway; waiting lets a failure become a clean status.
+            await self._until_over(body)
+        if body.state is FlightState.FAILED:
+            return body.failure or _GONE
+        if not plan.has_segment:
+            self._begin(plan)
+            return None
+        if body.content is not None:
+            self._begin(plan)
+            await self._send_piece(body.content[plan.start : plan.end], is_chunked=False)
+            return None
+        body.sent = 0  # nothing given out yet: after a keeper restart any file will do
+        try:
+            fd = body.open()
+        except OSError:
+            return _GONE
+        sender = self._sender = FileSender(
+            self._connection, self._shared.pages, fd, plan.start, self._count_content
+        )
+        self._begin(plan)
+        await self._send_growing(body, sender, plan, is_part=is_part)
+        return None
+
+    async def _send_growing(
+        self, body: GrowingBody, sender: FileSender, plan: ResponsePlan, *, is_part: bool
+    ) -> None:
+        epoch = body.epoch
+        while sender.at != plan.end:
+            # Read before the wait: `moved` returns at once when any of it is out of date.
+            state = body.state
+            if body.epoch != epoch:
+                epoch = body.epoch
+                if await self._change_file(body, sender, plan):
+                    return
+            limit = body.landed if is_part else body.sendable
+            if not plan.is_chunked:
+                limit = min(limit, plan.end)
+            if limit > sender.at:
+                await self._send_window(body, sender, limit, is_chunked=plan.is_chunked)
+            elif state is FlightState.VERIFIED and plan.is_chunked and sender.at == body.length:
+                self._connection.push(_LAST_CHUNK)
+                return
+            elif state is not FlightState.RUNNING:
+                raise BrokenBodyError("the fill failed")
+            else:
+                await body.moved()
+
+    async def _change_file(self, body: GrowingBody, sender: FileSender, plan: ResponsePlan) -> bool:
+        """The keeper was replaced: go on in what the next one has; True when all was sent."""
+        if body.content is None:
+            sender.replace_file(body.open())
+            return False
+        end = len(body.content) if plan.is_chunked else plan.end
+        await self._send_piece(body.content[sender.at : end], is_chunked=plan.is_chunked)
+        if plan.is_chunked:
+            self._connection.push(_LAST_CHUNK)
+        return True
+
+    async def _send_window(
+        self, body: GrowingBody, sender: FileSender, limit: int, *, is_chunked: bool
+    ) -> None:
+        if is_chunked:
+            self._connection.push(b"%x\r\n" % (limit - sender.at))
+        # Before it goes out: a keeper lost meanwhile must find it counted as given.
+        body.sent = limit
+        try:
+            await sender.send(limit)
+        finally:
+            body.sent = sender.at
+        if is_chunked:
+            self._connection.push(b"\r\n")
+
+    @staticmethod
+    async def _until_over(body: GrowingBody) -> None:
+        while body.state is FlightState.RUNNING:
+            await body.moved()
+
+    # A body that passes through.
+
+    async def relay(self, body: PassThroughBody) -> Failed | None:
+        """As `follow`, for content that comes in pieces and is not stored; ranges are ignored."""
+        if self._request.is_http10:
+            return await self._relay_held(body)
+        plan = self._plan(body.entry, body.length, whole=True)
+        self._begin(plan)
+        if not plan.has_segment:
+            return None
+        left_bytes = body.length
+        try:
+            while piece := await body.read():
+                left_bytes -= len(piece)
+                await self._send_piece(piece, is_chunked=plan.is_chunked)
+        except BodyAborted as exc:
+            raise BrokenBodyError("the body was aborted") from exc
+        if plan.is_chunked:
+            self._connection.push(_LAST_CHUNK)
+        elif left_bytes:
+            raise BrokenBodyError("the body has another length than announced")
+        return None
+
+    async def _relay_held(self, body: PassThroughBody) -> Failed | None:
+        content = bytearray()
+        try:
+            while piece := await body.read():
+                content += piece
+                if len(content) > HELD_BYTES:
+                    return Failed(status=503, reason="too large for HTTP/1.0", retry_after_s=60)
+        except BodyAborted:
+            return _GONE
+        plan = self._plan(body.entry, len(content), whole=True)
+        self._begin(plan)
+        if plan.has_segment:
+            await self._send_piece(bytes(content), is_chunked=False)
+        return None
+
+    async def _send_piece(self, piece: bytes, *, is_chunked: bool) -> None:
+        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
+        self._connection.send(framed)
+        self._count_content(len(piece))
+        while self._connection.is_paused:
+            self._writable = asyncio.get_running_loop().create_future()
+            await self._writable
+
+    # Both.
+
+    def _plan(
+        self, entry: Entry, length: int, *, collapsed: bool = False, whole: bool = False
+    ) -> ResponsePlan:
+        words = forwarded(self._forward, stored=not whole, collapsed=collapsed)
+        outcome = Outcome.COLLAPSED if collapsed else Outcome.MISS
+        self._account = Account(self._shared.counters, self._route.content_class, outcome)
+        return build(
+            self._request.whole() if whole else self._request,
+            describe(entry, self._route, length),
+            now=self._shared.wheel.now,
+            cache_status=cache_status(CACHE_NAME, words),
+            keep_alive=self._keep_alive,
+        )
+
+    def _begin(self, plan: ResponsePlan) -> None:
+        self.has_begun = True
+        if self._account is not None:
+            self._account.count_head(len(plan.head))
+            self._account.count_content(len(plan.text))
+        self._connection.send(plan.head + plan.text)
+
+    def _count_content(self, content_bytes: int) -> None:
+        if self._account is not None:
+            self._account.count_content(content_bytes)

@@ -1,0 +1,56 @@
+"""Rendering of response heads.
+
+Rules:
+1. Every response carries Date and Via; every one that selects a representation carries its
+   validators, Age and Cache-Status.
+2. A field value made from outside input never reaches a head: values come from the store, which
+   checked them, or from constants.
+3. `Connection` is written only when it says something that the version does not imply.
+
+Runs in: worker. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+REASONS: Final = {
+    200: b"OK",
+    206: b"Partial Content",
+    301: b"Moved Permanently",
+    304: b"Not Modified",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    412: b"Precondition Failed",
+    414: b"URI Too Long",
+    416: b"Range Not Satisfiable",
+    417: b"Expectation Failed",
+    421: b"Misdirected Request",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+    508: b"Loop Detected",
+}
+_STATUS_LINES: Final = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, reason) for status, reason in REASONS.items()
+}
+CACHE_NAME: Final = "rust-mirror"  # in Cache-Status and Via
+VIA_LINE: Final = b"Via: 1.1 rust-mirror\r\n"
+
+
+def render_head(status: int, date: bytes, lines: bytes, connection: bytes) -> bytes:
+    """Return the whole head, its empty line included. `lines` are complete field lines."""
+    return b"%bDate: %b\r\n%b%b%b\r\n" % (_STATUS_LINES[status], date, lines, VIA_LINE, connection)
+
+
+def connection_line(*, keep_alive: bool, is_http10: bool) -> bytes:
+    """Return the Connection field line, or nothing where the version says it already."""
+    if not keep_alive:
+        return b"Connection: close\r\n"
+    return b"Connection: keep-alive\r\n" if is_http10 else b""

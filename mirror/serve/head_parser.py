@@ -1,0 +1,221 @@
+"""The strict reading of one request head.
+
+Rules:
+1. The caller cuts the byte stream at the first empty line; httptools must find exactly one message
+   in exactly those bytes, else the head is refused and the connection closed. So no byte that the
+   parser saw as content can be taken for the next request.
+2. httptools does not look at Host: RFC 9112 section 3.2 is kept here (one, valid).
+3. Content is not accepted: a Content-Length above 0 or any Transfer-Encoding is refused.
+4. `Upgrade` is ignored (RFC 9110 section 7.8 lets a server do so) and the answer is HTTP/1.1;
+   each head gets its own parser, because httptools stops at an upgrade.
+5. Refusals say nothing that the client sent.
+
+Does not: route, or read the socket.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import httptools
+
+from mirror.errors import RequestError
+from mirror.http.authority import Authority, parse_authority
+from mirror.http.conditions import UNCONDITIONAL, Conditions
+from mirror.route.route import Refusal
+from mirror.route.target import AbsoluteForm, split_target
+from mirror.serve.request import Request
+
+# RFC 9112 section 3, stricter: one space, no obsolete HTTP/0.9 form, visible ASCII target.
+_REQUEST_LINE: Final = re.compile(
+    rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
+)
+_KNOWN_METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
+# A head of 16 KiB could hold thousands of lines; cargo sends 9, browsers about 20.
+MAX_FIELD_LINES: Final = 100
+
+_CONDITIONAL: Final = frozenset(
+    (
+        b"if-range",
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+    )
+)
+# Fields that make an answer depend on more than the request line, Host and one If-None-Match.
+_SELECTING: Final = (_CONDITIONAL - {b"if-none-match"}) | frozenset(
+    (
+        b"range",
+        b"expect",
+        b"cdn-loop",
+        b"content-length",
+        b"transfer-encoding",
+        b"te",
+        b"trailer",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+    )
+)
+# What cargo sends on every plaintext request; ignoring exactly this is part of a learned head.
+_H2C_CONNECTION: Final = b"upgrade, http2-settings"
+
+
+class _Collector:
+    """httptools callbacks: the field lines, and how many messages ended."""
+
+    __slots__ = ("fields", "messages", "target")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.messages = 0
+        self.target = b""
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.strip(b" \t")))
+
+    def on_message_complete(self) -> None:
+        self.messages += 1
+
+
+def parse_head(head: bytes, *, max_target_bytes: int) -> Request:
+    """Return the request in `head`, which ends with the first empty line.
+
+    Raises: RequestError for everything else; `close` is always set, because after a refused head
+    nothing says where the next one begins.
+    """
+    method, target, is_http10 = _request_line(head, max_target_bytes)
+    fields = _fields(head, target)
+    if method not in (b"GET", b"HEAD"):
+        raise RequestError(405, "Only GET and HEAD are answered here.")
+    if b"content-length" in fields or b"transfer-encoding" in fields:
+        _refuse_content(fields)
+    if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise RequestError(417, "No expectation but 100-continue is known here.")
+    authority = _host(fields, is_http10)
+    form = split_target(target)
+    if isinstance(form, Refusal):
+        raise RequestError(form.status, form.reason)
+    is_absolute = isinstance(form, AbsoluteForm)
+    if isinstance(form, AbsoluteForm):
+        authority = form.authority  # it replaces Host (RFC 9112 section 3.2.2)
+    connection = fields.get(b"connection", b"").lower()
+    keep_alive = _keep_alive(connection, is_http10)
+    return Request(
+        method=method,
+        target=form.path,
+        is_http10=is_http10,
+        is_absolute=is_absolute,
+        is_plain=(
+            not is_http10
+            and not is_absolute
+            and _SELECTING.isdisjoint(fields)
+            and _connection_is_plain(fields, connection)
+        ),
+        keep_alive=keep_alive,
+        authority=authority,
+        conditions=_conditions(fields),
+        range=fields.get(b"range"),
+        forwarded_for=fields.get(b"x-forwarded-for"),
+        forwarded_proto=fields.get(b"x-forwarded-proto"),
+        cdn_loop=fields.get(b"cdn-loop"),
+    )
+
+
+def _request_line(head: bytes, max_target_bytes: int) -> tuple[bytes, bytes, bool]:
+    """Method, target, is HTTP/1.0."""
+    line = head[: head.find(b"\r\n")]
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise RequestError(400, "The request line is not valid.")
+    method, target, major, minor = match.groups()
+    if len(target) > max_target_bytes:
+        raise RequestError(414, "The request target is too long.")
+    if major != b"1" or minor not in (b"0", b"1"):
+        raise RequestError(505, "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    if method not in _KNOWN_METHODS:
+        raise RequestError(501, "This method is not known here.")
+    return method, target, minor == b"0"
+
+
+def _fields(head: bytes, target: bytes) -> dict[bytes, bytes]:
+    """Field values by lower-case name, several lines joined by ", " (RFC 9110 section 5.3)."""
+    collector = _Collector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade as stopped:
+        # The offset is where the head ends only when no content followed; content is not
+        # consumed by the parser and would otherwise be read as a request (smuggling).
+        if stopped.args[0] != len(head):
+            raise RequestError(400, "Request content is not accepted.") from stopped
+    except httptools.HttpParserError as exc:
+        raise RequestError(400, "The request head is not valid.") from exc
+    if len(collector.fields) > MAX_FIELD_LINES:
+        raise RequestError(431, "The request has too many field lines.")
+    fields: dict[bytes, bytes] = {}
+    for name, value in collector.fields:
+        if name in fields:
+            if name == b"host":
+                raise RequestError(400, "The request names two hosts.")
+            fields[name] += b", " + value
+        else:
+            fields[name] = value
+    # Rule 1; a head with content is told so, because the parser waits for that content.
+    if collector.messages != 1 and not fields.keys() & {b"content-length", b"transfer-encoding"}:
+        raise RequestError(400, "The request head is not valid.")
+    if collector.target != target:
+        raise RequestError(400, "The request target is not valid.")
+    return fields
+
+
+def _refuse_content(fields: dict[bytes, bytes]) -> None:
+    length = fields.get(b"content-length", b"0")
+    # All zeros is no content; the character test is because int() takes "+0", "0_0" and spaces.
+    if b"transfer-encoding" in fields or length.strip(b"0") or not length:
+        raise RequestError(400, "Request content is not accepted.")
+
+
+def _host(fields: dict[bytes, bytes], is_http10: bool) -> Authority | None:
+    raw = fields.get(b"host")
+    if raw is None:
+        if is_http10:
+            return None
+        raise RequestError(400, "The Host field is missing.")
+    authority = parse_authority(raw)
+    if authority is None:
+        raise RequestError(400, "The Host field is not valid.")
+    return authority
+
+
+def _conditions(fields: dict[bytes, bytes]) -> Conditions:
+    if _CONDITIONAL.isdisjoint(fields):
+        return UNCONDITIONAL
+    return Conditions(
+        if_match=fields.get(b"if-match"),
+        if_none_match=fields.get(b"if-none-match"),
+        if_modified_since=fields.get(b"if-modified-since"),
+        if_unmodified_since=fields.get(b"if-unmodified-since"),
+        if_range=fields.get(b"if-range"),
+    )
+
+
+def _keep_alive(connection: bytes, is_http10: bool) -> bool:
+    if not connection:
+        return not is_http10
+    options = {option.strip(b" \t") for option in connection.split(b",")}
+    if b"close" in options:
+        return False
+    return not is_http10 or b"keep-alive" in options
+
+
+def _connection_is_plain(fields: dict[bytes, bytes], connection: bytes) -> bool:
+    """No connection option, keep-alive alone, or the exact h2c upgrade that is ignored."""
+    if b"upgrade" in fields or b"http2-settings" in fields:
+        return connection == _H2C_CONNECTION and fields.get(b"upgrade") == b"h2c"
+    return connection in (b"", b"keep-alive")

@@ -1,0 +1,91 @@
+"""A stored response as a worker holds it: rendered, and small content in memory.
+
+Rules:
+1. A small response is one bytes object, head and content, rendered at most once a second: one
+   write per hit (Date, Age and the ttl of Cache-Status are whole seconds).
+2. It is valid for one epoch of the shared page and while it is fresh; `request_path` checks both.
+3. Content was hashed when it was loaded and is never changed.
+
+Units: `second` in Unix seconds.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mirror.fill.plan import Serve
+from mirror.http.cache_status import cache_status
+from mirror.http.dates import format_http_date
+from mirror.route.route import Route
+from mirror.serve.head import CACHE_NAME, render_head
+from mirror.serve.representation import describe
+from mirror.serve.respond import shared_lines, whole_lines
+
+SMALL_BYTES: Final = 65_536  # measured: above this, joining costs more than a second write
+_OVERHEAD_BYTES: Final = 2_048  # the objects around the content, and the rendered head
+
+
+class HotEntry:
+    """`content` None: a large one, read from its file. `whole` None: not rendered, or large."""
+
+    __slots__ = (
+        "content",
+        "content_bytes",
+        "digits",
+        "epoch",
+        "head",
+        "key",
+        "not_modified",
+        "representation",
+        "route",
+        "row",
+        "second",
+        "stored",
+        "whole",
+    )
+
+    def __init__(
+        self, route: Route, decision: Serve, content: bytes | None, *, row: int, epoch: int
+    ) -> None:
+        """`row` is the counters' row of a hit of this class."""
+        self.route = route
+        self.key = route.key
+        self.content = content
+        self.content_bytes = decision.stored.entry.length
+        self.digits = decision.stored.entry.digest.hex().encode()
+        self.row = row
+        self.whole: bytes | None = None
+        self.head = b""
+        self.not_modified = b""
+        self.second = -1
+        self.confirm(decision, epoch)
+
+    def __repr__(self) -> str:
+        size = "large" if self.content is None else f"{len(self.content)} bytes"
+        return f"<HotEntry {self.route.key} {size} epoch {self.epoch}>"
+
+    @property
+    def cost_bytes(self) -> int:
+        return _OVERHEAD_BYTES + 2 * len(self.content or b"")
+
+    def confirm(self, decision: Serve, epoch: int) -> None:
+        """The index names the same digest at `epoch`; times may have moved."""
+        self.stored = decision.stored
+        self.representation = describe(
+            decision.stored.entry, self.route, decision.stored.entry.length
+        )
+        self.epoch = epoch
+        self.second = -1
+
+    def render(self, decision: Serve, now: float) -> None:
+        """Make the answers to a plain GET, and to one that names the tag, within this second."""
+        second = int(now)
+        date = format_http_date(second)
+        status = cache_status(CACHE_NAME, decision.outcome)
+        self.head = render_head(200, date, whole_lines(self.representation, now, status), b"")
+        shared = shared_lines(self.representation, now, status)
+        self.not_modified = render_head(304, date, shared, b"")
+        if self.content is not None:
+            self.whole = self.head + self.content
+        self.second = second

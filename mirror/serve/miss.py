@@ -1,0 +1,187 @@
+"""A request that needs the keeper: asks, then answers from what comes back.
+
+Rules:
+1. The head goes out as soon as the keeper's answer says what is selected; `follow` sends content.
+2. When the client leaves, whatever the keeper holds for it is released; the fill goes on there.
+3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503.
+4. Once a head is out a failure cuts the connection: what was sent never looks complete.
+
+Runs in: worker. The only part of the request path that makes a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from mirror.accounting.counters import Outcome
+from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
+from mirror.fill.messages import Ask, Failed, StoredAnswer
+from mirror.fill.plan import AskKeeper, Serve
+from mirror.http.cache_status import Forward, forwarded
+from mirror.http.freshness import ttl_s
+from mirror.http.ranges import PartialContent, select_range
+from mirror.serve.accounts import outcome_of
+from mirror.serve.answers import Answers, Call, Selected
+from mirror.serve.follow import Follower
+from mirror.serve.refusals import TextAnswer
+from mirror.serve.shared import Shared
+
+_TRIES: Final = 3  # a file may be evicted between the keeper's answer and the worker's open
+_UNKNOWN_LENGTH: Final = 1 << 62  # longer than any object; only a hint is made from it
+
+
+class Miss:
+    """One exchange with the keeper in it."""
+
+    def __init__(
+        self,
+        answers: Answers,
+        shared: Shared,
+        call: Call,
+        asked: AskKeeper,
+    ) -> None:
+        self._answers = answers
+        self._shared = shared
+        self._call = call
+        self._connection = call.connection
+        self._request = call.request
+        self._route = call.route
+        self._asked = asked
+        self._follower: Follower | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "asking" if self._follower is None else "following"
+        return f"<Miss {self._route.key} {state}>"
+
+    # What the connection calls.
+
+    def start(self) -> None:
+        self._connection.occupy(self)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def resume(self) -> None:
+        if self._follower is not None:
+            self._follower.resume()
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    # The task.
+
+    async def _run(self) -> None:
+        try:
+            await self._answer()
+        except OSError:
+            # The client left, or the content broke.
+            self._connection.abort()
+        except Exception as exc:  # noqa: BLE001 - the edge of a request
+            self._shared.log.error(
+                "request-failed",
+                key=self._route.key,
+                client=self._shared.client_of(self._connection.peer, self._request),
+                error=f"{type(exc).__name__}: {exc}",
+            )
+            if self._follower is not None and self._follower.has_begun:
+                self._connection.abort()
+            else:
+                self._text(500, "The mirror met a fault of its own.")
+
+    async def _answer(self) -> None:
+        """Ask until the answer can be used; a file may vanish in between."""
+        for _ in range(_TRIES):
+            reply = await self._shared.keeper.ask(self._question())
+            if not isinstance(reply, StoredAnswer):
+                await self._deliver(reply)
+                return
+            trouble = self._answer_stored(reply)
+            if trouble is None:
+                return
+            self._asked = trouble
+        self._text(503, "The stored object is not usable.", retry_after_s=1)
+
+    def _question(self) -> Ask:
+        start, end = 0, -1
+        if self._request.range is not None and not self._request.is_head:
+            # Only a hint for the fill; the range is selected when the length is known.
+            wanted = select_range(self._request.range, _UNKNOWN_LENGTH)
+            if isinstance(wanted, PartialContent):
+                start = wanted.start
+                end = wanted.end if wanted.end < _UNKNOWN_LENGTH else -1
+        return Ask(
+            purpose=self._asked.purpose,
+            key=self._route.key,
+            claim=self._route.claim,
+            range_start=start,
+            range_end=end,
+        )
+
+    async def _deliver(self, reply: Reply) -> None:
+        if isinstance(reply, InlineBody):
+            self._answers.inline(self._call, reply.entry, reply.content, reply.outcome)
+        elif isinstance(reply, Failed):
+            self._fail(reply)
+        elif isinstance(reply, GrowingBody | PassThroughBody):
+            await self._follow(reply)
+
+    async def _follow(self, body: GrowingBody | PassThroughBody) -> None:
+        keep_alive = self._answers.may_keep_alive(self._request)
+        follower = self._follower = Follower(
+            self._shared, self._call, forward=self._asked.forward, keep_alive=keep_alive
+        )
+        try:
+            if isinstance(body, GrowingBody):
+                failure = await follower.follow(body)
+            else:
+                failure = await follower.relay(body)
+        finally:
+            follower.close()
+            body.release()
+        if failure is None:
+            self._connection.finish(keep_alive=keep_alive)
+        else:
+            self._fail(failure)
+
+    # Complete answers.
+
+    def _answer_stored(self, reply: StoredAnswer) -> AskKeeper | None:
+        entry = reply.stored.entry
+        if entry.status != 200:
+            self._text(404, "No such object.", words=reply.outcome)
+            return None
+        serve = Serve(stored=reply.stored, ttl_s=ttl_s(entry.fresh_until, self._shared.wheel.now))
+        outcome = outcome_of(reply.outcome, is_stale=reply.is_stale)
+        selected = Selected(words=reply.outcome, outcome=outcome)
+        return self._answers.stored(self._call, serve, selected)
+
+    def _fail(self, failure: Failed) -> None:
+        if failure.status >= 500 and self._answer_stale():
+            return
+        sentence = "No such object." if failure.status == 404 else "The object cannot be had."
+        self._text(
+            failure.status,
+            sentence,
+            retry_after_s=failure.retry_after_s or (failure.status == 503),
+            words=forwarded(self._asked.forward, detail=failure.reason),
+        )
+
+    def _answer_stale(self) -> bool:
+        """Serve what the index still names, however old; a withdrawn object is not there."""
+        stored = self._shared.reader.lookup(self._route.key)
+        if stored is None or stored.entry.status != 200:
+            return False
+        if self._route.claim not in (b"", stored.entry.digest):
+            return False
+        left_s = ttl_s(stored.entry.fresh_until, self._shared.wheel.now)
+        words = forwarded(Forward.STALE, ttl_s=left_s, detail="keeper or upstream away")
+        selected = Selected(words=words, outcome=Outcome.STALE)
+        trouble = self._answers.stored(self._call, Serve(stored=stored, ttl_s=left_s), selected)
+        return trouble is None
+
+    def _text(self, status: int, sentence: str, *, retry_after_s: int = 0, words: str = "") -> None:
+        answer = TextAnswer(
+            status=status, sentence=sentence, retry_after_s=retry_after_s, words=words
+        )
+        self._answers.text(self._connection, self._request, answer, self._route)

@@ -1,0 +1,61 @@
+"""Answers that are one line of text: refusals, absences and failures.
+
+Rules:
+1. The text is one generic sentence; nothing the client sent is echoed (log and page injection).
+2. 405 names what is allowed; 503 says when to come back.
+
+Runs in: worker. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mirror.errors import RequestError
+from mirror.http.cache_status import cache_status
+from mirror.http.dates import format_http_date
+from mirror.serve.head import CACHE_NAME, connection_line, render_head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextAnswer:
+    """`sentence` is ours, never the client's words; `words` go into Cache-Status;
+    `location` is a path of this server."""
+
+    status: int
+    sentence: str
+    retry_after_s: int = 0
+    words: str = ""
+    location: str = ""
+
+
+def refusal_of(error: RequestError) -> TextAnswer:
+    return TextAnswer(status=error.status, sentence=error.message)
+
+
+def render_text(
+    answer: TextAnswer,
+    *,
+    now: float,
+    keep_alive: bool,
+    is_head: bool = False,
+    is_http10: bool = False,
+) -> bytes:
+    """Return a whole response."""
+    content = answer.sentence.encode("ascii", "replace") + b"\n"
+    lines = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(content)
+    if answer.status == 405:
+        lines += b"Allow: GET, HEAD\r\n"
+    if answer.retry_after_s > 0:
+        lines += b"Retry-After: %d\r\n" % answer.retry_after_s
+    if answer.location:
+        lines += b"Location: %b\r\n" % answer.location.encode("ascii")
+    if answer.words:
+        lines += b"Cache-Status: %b\r\n" % cache_status(CACHE_NAME, answer.words)
+    head = render_head(
+        answer.status,
+        format_http_date(int(now)),
+        lines,
+        connection_line(keep_alive=keep_alive, is_http10=is_http10),
+    )
+    return head if is_head else head + content

@@ -1,0 +1,47 @@
+"""One request as the request path sees it.
+
+Rules:
+1. A `Request` exists only for a head that the strict parser accepted: one message, no content.
+2. Values are raw bytes of the wire; names are lower-case.
+
+Does not: know sockets, or which protocol carried it.
+Runs in: worker. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mirror.http.authority import Authority
+from mirror.http.conditions import Conditions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """`is_http10`: no chunked coding, and nothing unverified may be streamed to it.
+
+    `authority` is what the Host field, or the absolute form that replaces it, names; None only for
+    HTTP/1.0 without Host. `is_plain`: no field of this head but Host and If-None-Match has any
+    effect, so its bytes after the request line may be learned by the memo.
+    """
+
+    method: bytes
+    target: bytes
+    is_http10: bool
+    is_absolute: bool
+    is_plain: bool
+    keep_alive: bool
+    authority: Authority | None
+    conditions: Conditions
+    range: bytes | None
+    forwarded_for: bytes | None
+    forwarded_proto: bytes | None
+    cdn_loop: bytes | None
+
+    @property
+    def is_head(self) -> bool:
+        return self.method == b"HEAD"
+
+    def whole(self) -> Request:
+        """The same request without Range."""
+        return self if self.range is None else replace(self, range=None)

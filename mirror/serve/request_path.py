@@ -1,0 +1,213 @@
+"""The path of one request: from a parsed head to an answer, or to an exchange that gives it.
+
+1. Loop guard (RFC 8586), authority, route.
+2. Answers made here.
+3. Hot map, else index: `plan.decide`.
+4. Fresh: preconditions and ranges, content from memory or file.
+5. Anything else: a `Miss`, the only place that makes a task.
+
+Rules:
+1. Steps 1 to 4 await nothing.
+2. A hot entry is used for one epoch only; what the index says at a later one decides anew. So a
+   withdrawal needs no message: it holds from the first request after the epoch moved.
+
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mirror.accounting.counters import Outcome
+from mirror.errors import RequestError
+from mirror.fill.plan import Absent, AskKeeper, Decision, Serve, decide
+from mirror.http.authority import Authority
+from mirror.http.cdn_loop import contains_token
+from mirror.route.match import Site, match, site_of_host
+from mirror.route.route import LocalRoute, Refusal
+from mirror.serve.accounts import Account
+from mirror.serve.answers import Answers, Call, Selected
+from mirror.serve.connection import Connection
+from mirror.serve.file_exchange import FileExchange
+from mirror.serve.hot_entry import HotEntry
+from mirror.serve.local_answers import LocalAnswers
+from mirror.serve.miss import Miss
+from mirror.serve.refusals import TextAnswer, refusal_of
+from mirror.serve.request import Request
+from mirror.serve.sender import FileSender
+from mirror.serve.shared import Shared
+from mirror.store.entry import Stored
+from mirror.store.reader import BlobFile
+
+LOOP_TOKEN: Final = b"rust-mirror"
+
+
+class RequestPath:
+    """Answers the requests of all connections of one worker."""
+
+    def __init__(self, shared: Shared, answers: Answers, local: LocalAnswers) -> None:
+        self._shared = shared
+        self._answers = answers
+        self._local = local
+
+    def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
+        """Answer a plain GET from a hot entry; False when the entry does not hold any more."""
+        shared = self._shared
+        wheel = shared.wheel
+        if (hot.second != wheel.second or hot.epoch != shared.page.epoch) and not self._renew(hot):
+            return False
+        whole = hot.whole
+        if whole is None:
+            return self._send_hot_file(connection, hot)
+        view, row, content_bytes = shared.view, hot.row, hot.content_bytes
+        view[row] += 1
+        view[row + 1] += content_bytes
+        view[row + 2] += len(whole) - content_bytes
+        shared.keeper.used(hot.key)
+        connection.deadline_at = wheel.idle_deadline_at
+        connection.send(whole)
+        return True
+
+    def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
+        """Answer 304 to a GET that names the entry's tag; False when it does not hold any more."""
+        shared = self._shared
+        wheel = shared.wheel
+        if (hot.second != wheel.second or hot.epoch != shared.page.epoch) and not self._renew(hot):
+            return False
+        view, row = shared.view, hot.row
+        view[row] += 1
+        view[row + 2] += len(hot.not_modified)
+        shared.keeper.used(hot.key)
+        connection.deadline_at = wheel.idle_deadline_at
+        connection.send(hot.not_modified)
+        return True
+
+    def refuse(self, connection: Connection, refusal: RequestError) -> None:
+        """Answer a head that the parser refused, and close."""
+        self._answers.refuse(connection, refusal_of(refusal))
+
+    def begin(self, connection: Connection, request: Request, head: bytes) -> None:
+        """Answer, or start an exchange that will."""
+        try:
+            self._begin(connection, request, head)
+        except Exception as exc:  # noqa: BLE001 - the edge of a request
+            # What was sent is not known here, so nothing may follow it.
+            self._shared.log.error(
+                "request-failed",
+                client=self._shared.client_of(connection.peer, request),
+                error=f"{type(exc).__name__}: {exc}",
+            )
+            connection.abort()
+
+    def _begin(self, connection: Connection, request: Request, head: bytes) -> None:
+        # 1. Loop guard, authority, route.
+        if contains_token(request.cdn_loop, LOOP_TOKEN):
+            loop = TextAnswer(status=508, sentence="This request came through this mirror before.")
+            self._answers.text(connection, request, loop)
+            return
+        authority = request.authority
+        if request.is_absolute and not self._is_here(authority, connection):
+            other = TextAnswer(status=421, sentence="This server does not answer for that name.")
+            self._answers.refuse(connection, other)
+            return
+        site = Site.ANY if authority is None else site_of_host(authority.host)
+        matched = match(request.target, site)
+        if isinstance(matched, Refusal):
+            self._refuse_target(connection, request, matched)
+        elif isinstance(matched, LocalRoute):
+            # 2. Answers made here.
+            self._local.answer(connection, request, matched.local, site)
+        else:
+            call = Call(
+                connection=connection, request=request, route=matched, epoch=self._shared.page.epoch
+            )
+            self._serve(call, head, site)
+
+    def _refuse_target(self, connection: Connection, request: Request, refusal: Refusal) -> None:
+        answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
+        if refusal.close:
+            self._answers.refuse(connection, answer)
+        else:
+            self._answers.text(connection, request, answer)
+
+    def _serve(self, call: Call, head: bytes, site: Site) -> None:
+        # 3. Hot map, else index.
+        decision, hot = self._decide(call)
+        if isinstance(decision, Absent):
+            absent = TextAnswer(status=404, sentence="No such object.", words=decision.outcome)
+            self._answers.text(call.connection, call.request, absent, call.route)
+            return
+        # 4. Fresh.
+        if isinstance(decision, Serve):
+            selected = Selected(words=decision.outcome, outcome=Outcome.HIT)
+            trouble = (
+                self._answers.stored(call, decision, selected)
+                if hot is None
+                else self._answers.hot(call, hot, selected)
+            )
+            if trouble is None:
+                if not call.route.claim:
+                    self._shared.memo.learn(head, call.request, site, call.route.key)
+                return
+            decision = trouble
+        # 5. The keeper is asked.
+        Miss(self._answers, self._shared, call, decision).start()
+
+    def _decide(self, call: Call) -> tuple[Decision, HotEntry | None]:
+        """The decision, with the hot entry that it rests on, if one does."""
+        shared, route = self._shared, call.route
+        hot = shared.hot.get(route.key)
+        if hot is not None and hot.epoch == call.epoch:
+            decision = decide(hot.stored, shared.wheel.now, claim=route.claim)
+            if not isinstance(decision, AskKeeper):
+                return decision, hot
+            shared.hot.discard(route.key)  # its freshness ended; the index may know better
+        stored = shared.reader.lookup(route.key)
+        return decide(stored, shared.wheel.now, claim=route.claim), None
+
+    def _renew(self, hot: HotEntry) -> bool:
+        """Render for this second, after a look at the index if the epoch moved."""
+        shared = self._shared
+        # Read before the look-up: a move in between is seen by the next request.
+        epoch = shared.page.epoch
+        stored: Stored | None = hot.stored
+        if hot.epoch != epoch:
+            stored = shared.reader.lookup(hot.key)
+        decision = decide(stored, shared.wheel.now)
+        if (
+            not isinstance(decision, Serve)
+            or decision.stored.entry.digest != hot.stored.entry.digest
+        ):
+            shared.hot.discard(hot.key)
+            return False
+        if hot.epoch != epoch:
+            hot.confirm(decision, epoch)
+        hot.render(decision, shared.wheel.now)
+        return True
+
+    def _send_hot_file(self, connection: Connection, hot: HotEntry) -> bool:
+        shared = self._shared
+        opened = shared.reader.open_blob(hot.stored)
+        if not isinstance(opened, BlobFile):
+            shared.hot.discard(hot.key)
+            return False
+        account = Account(shared.counters, hot.route.content_class, Outcome.HIT)
+        account.count_head(len(hot.head))
+        shared.keeper.used(hot.key)
+        connection.send(hot.head)
+        sender = FileSender(connection, shared.pages, opened.fd, 0, account.count_content)
+        FileExchange(connection, sender, keep_alive=True).start(hot.content_bytes)
+        return True
+
+    def _is_here(self, authority: Authority | None, connection: Connection) -> bool:
+        """Whether the authority of an absolute form names this server."""
+        if authority is None:
+            return False
+        if site_of_host(authority.host) is not Site.ANY:
+            return True
+        public = self._shared.public_authority
+        if public is not None and authority.host == public.host:
+            return True
+        host, port = connection.local_address
+        local = f"[{host}]" if ":" in host else host
+        return authority.host == local and authority.port in (port, None)

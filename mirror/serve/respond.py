@@ -1,0 +1,142 @@
+"""From a request and a selected representation to a response plan.
+
+Rules:
+1. Preconditions first (RFC 9110 section 13.2.2), then ranges (section 14); a range only on GET,
+   only while If-Range agrees, only when the complete length is known.
+2. The plan names one half-open segment of the representation; the sender needs nothing else.
+3. An unknown length is chunked for HTTP/1.1; for HTTP/1.0 it is misuse to ask (the caller waits
+   until the length is known).
+
+Units: bytes, half-open offsets, Unix seconds.
+Runs in: worker. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from mirror.http.conditions import Verdict, evaluate, range_applies
+from mirror.http.dates import format_http_date
+from mirror.http.freshness import age_s
+from mirror.http.ranges import (
+    PartialContent,
+    Unsatisfiable,
+    content_range,
+    select_range,
+    unsatisfied_range,
+)
+from mirror.serve.head import connection_line, render_head
+from mirror.serve.representation import Representation
+from mirror.serve.request import Request
+
+_UNSATISFIABLE_TEXT: Final = b"The range lies outside the representation.\n"
+_FAILED_TEXT: Final = b"A precondition of the request does not hold.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponsePlan:
+    """`head` is complete; `text` is content made here; else `[start, end)` of the representation
+    follows. `end` -1: to an end that is not known yet, chunked."""
+
+    status: int
+    head: bytes
+    text: bytes = b""
+    start: int = 0
+    end: int = 0
+
+    @property
+    def has_segment(self) -> bool:
+        return self.end != self.start
+
+    @property
+    def is_chunked(self) -> bool:
+        return self.end < 0
+
+
+def build(
+    request: Request,
+    representation: Representation,
+    *,
+    now: float,
+    cache_status: bytes,
+    keep_alive: bool,
+) -> ResponsePlan:
+    """Return what to answer when `representation` is selected (RFC 9110 status 200 otherwise)."""
+    shared = shared_lines(representation, now, cache_status)
+    date = format_http_date(int(now))
+    connection = connection_line(keep_alive=keep_alive, is_http10=request.is_http10)
+    verdict = evaluate(
+        request.method, request.conditions, representation.etag, representation.last_modified
+    )
+    if verdict is Verdict.NOT_MODIFIED:
+        return ResponsePlan(status=304, head=render_head(304, date, shared, connection))
+    if verdict is Verdict.FAILED:
+        return _text_plan(request, 412, date, shared, _FAILED_TEXT, connection)
+    length = representation.length
+    if length >= 0 and request.range is not None and not request.is_head:
+        partial = _partial(request, representation)
+        if isinstance(partial, Unsatisfiable):
+            lines = b"Content-Range: %b\r\n%b" % (unsatisfied_range(length), shared)
+            return _text_plan(request, 416, date, lines, _UNSATISFIABLE_TEXT, connection)
+        if partial is not None:
+            lines = b"Content-Length: %d\r\nContent-Range: %b\r\n%b%b" % (
+                partial.end - partial.start,
+                content_range(partial.start, partial.end, length),
+                representation.content_lines,
+                shared,
+            )
+            head = render_head(206, date, lines, connection)
+            return ResponsePlan(status=206, head=head, start=partial.start, end=partial.end)
+    lines = whole_lines(representation, now, cache_status)
+    head = render_head(200, date, lines, connection)
+    return ResponsePlan(status=200, head=head, end=0 if request.is_head else length)
+
+
+def whole_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
+    """Return the field lines of a 200 but Date, Via and Connection."""
+    framing = b"Transfer-Encoding: chunked\r\n"
+    if representation.length >= 0:
+        framing = b"Content-Length: %d\r\n" % representation.length
+    return b"%b%b%b" % (
+        framing,
+        representation.content_lines,
+        shared_lines(representation, now, cache_status),
+    )
+
+
+def shared_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
+    """Validators, Age and Cache-Status; what is made here has neither of the last two."""
+    if not cache_status:
+        return representation.validator_lines
+    return b"%bAge: %d\r\nCache-Status: %b\r\n" % (
+        representation.validator_lines,
+        age_s(representation.confirmed_at, now),
+        cache_status,
+    )
+
+
+def _partial(
+    request: Request, representation: Representation
+) -> PartialContent | Unsatisfiable | None:
+    """The range to answer with, or None for the whole representation."""
+    if not range_applies(
+        request.conditions.if_range,
+        representation.etag,
+        representation.last_modified,
+        received_at=representation.fetched_at,
+    ):
+        return None
+    selected = select_range(request.range, representation.length)
+    return selected if isinstance(selected, PartialContent | Unsatisfiable) else None
+
+
+def _text_plan(
+    request: Request, status: int, date: bytes, lines: bytes, text: bytes, connection: bytes
+) -> ResponsePlan:
+    lines = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b" % (
+        len(text),
+        lines,
+    )
+    head = render_head(status, date, lines, connection)
+    return ResponsePlan(status=status, head=head, text=b"" if request.is_head else text)

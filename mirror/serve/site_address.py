@@ -1,0 +1,72 @@
+"""The URL under which a client reached this mirror, for answers that must name it.
+
+Rules:
+1. `[serve] public_url` wins; else the scheme of the connection and the validated Host.
+2. X-Forwarded-Proto counts from trusted proxies only. From anybody else it is ignored, and the
+   operator is warned once: a terminator that is not trusted makes every generated URL wrong.
+3. On the upstream's own index host the crates are on the upstream's crate host, with the same
+   scheme and port, because DNS points that name here as well.
+
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mirror.http.authority import Authority
+from mirror.route.match import Site
+from mirror.serve.connection import Connection
+from mirror.serve.request import Request
+from mirror.serve.shared import Shared
+
+CRATES_HOST: Final = "static.crates.io"
+_SCHEMES: Final = {b"http": "http", b"https": "https"}
+
+
+class SiteAddress:
+    """Base URLs, without a slash at the end."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._public_url = shared.config.serve.public_url.rstrip("/")
+        self._has_warned = False
+
+    def base_url(self, connection: Connection, request: Request) -> str:
+        if self._public_url:
+            return self._public_url
+        return f"{self._scheme(connection, request)}://{_authority(connection, request)}"
+
+    def crates_url(self, connection: Connection, request: Request, site: Site) -> str:
+        """Where `/crates/…` is for the reader of `config.json`."""
+        if self._public_url or site is not Site.INDEX:
+            return self.base_url(connection, request)
+        port = None if request.authority is None else request.authority.port
+        authority = Authority(host=CRATES_HOST, port=port)
+        return f"{self._scheme(connection, request)}://{authority}"
+
+    def _scheme(self, connection: Connection, request: Request) -> str:
+        scheme = "http"
+        if request.forwarded_proto is None:
+            return scheme
+        # A chain of proxies appends; the nearest one, which is the trusted one, wrote the last.
+        said = _SCHEMES.get(request.forwarded_proto.split(b",")[-1].strip(b" \t").lower(), scheme)
+        if self._shared.trusted.trusts(connection.socket_peer):
+            return said
+        if said != scheme and not self._has_warned:
+            self._has_warned = True
+            self._shared.log.warning(
+                "forwarded-proto-ignored",
+                peer=connection.socket_peer,
+                said=said,
+                used=scheme,
+                hint="name the proxy in [serve] trusted_proxies, or set [serve] public_url",
+            )
+        return scheme
+
+
+def _authority(connection: Connection, request: Request) -> Authority:
+    if request.authority is not None:
+        return request.authority
+    host, port = connection.local_address
+    return Authority(host=f"[{host}]" if ":" in host else host, port=port)

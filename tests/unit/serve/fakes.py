@@ -1,0 +1,327 @@
+"""What the worker's tests stand on: a store in memory and files, a scripted keeper, a log."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from mirror.accounting.counters import Counters, Outcome
+from mirror.config import Config, Serve
+from mirror.fill.bodies import InlineBody, Reply
+from mirror.fill.messages import Ask, Failed
+from mirror.route.route import ContentClass
+from mirror.serve.worker import Worker
+from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.page import SharedPage
+from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
+
+INDEX_KEY = "index:/se/rd/serde"
+INDEX_TARGET = "/index/se/rd/serde"
+CRATE_KEY = "crates:/crates/serde/serde-1.0.0.crate"
+CRATE_TARGET = "/crates/serde/serde-1.0.0.crate"
+LAST_MODIFIED = 1_700_000_000
+
+
+class FakeClock:
+    """Both clocks, moved by hand; begins at the real time."""
+
+    def __init__(self) -> None:
+        self.now_s = 1_800_000_000.0
+        self.monotonic_s = 1000.0
+
+    def now(self) -> float:
+        return self.now_s
+
+    def monotonic(self) -> float:
+        return self.monotonic_s
+
+    def advance(self, seconds: float) -> None:
+        self.now_s += seconds
+        self.monotonic_s += seconds
+
+
+@dataclass
+class RecordingLog:
+    events: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.events.append((event, fields))
+
+    warning = info
+    error = info
+
+    def names(self) -> list[str]:
+        return [name for name, _ in self.events]
+
+
+def make_entry(key: str, content: bytes, **changes: object) -> Entry:
+    entry = Entry(
+        key=key,
+        status=200,
+        digest=hashlib.sha256(content).digest(),
+        length=len(content),
+        media_type="text/plain",
+        last_modified=LAST_MODIFIED,
+        upstream_etag="",
+        upstream_last_modified="",
+        fetched_at=1_799_999_990.0,
+        confirmed_at=1_799_999_990.0,
+        fresh_until=math.inf,
+        proof="index",
+    )
+    return replace(entry, **changes)  # type: ignore[arg-type]  # names are checked by replace
+
+
+class FakeReader:
+    """A store that the test fills: entries in memory, blobs in a directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.entries: dict[str, Stored] = {}
+        self.is_readable = True
+        self.lookups = 0
+        self.open_fds: set[int] = set()
+
+    def keep(self, key: str, content: bytes, **changes: object) -> Stored:
+        entry = make_entry(key, content, **changes)
+        attestation = None
+        if entry.status == 200:
+            path = self._blob(entry.digest)
+            path.write_bytes(content)
+            attestation = _identify(path.stat())
+        stored = Stored(entry=entry, attestation=attestation)
+        self.entries[key] = stored
+        return stored
+
+    def damage(self, stored: Stored, content: bytes) -> None:
+        path = self._blob(stored.entry.digest)
+        path.unlink()
+        path.write_bytes(content)
+
+    def evict(self, stored: Stored) -> None:
+        self._blob(stored.entry.digest).unlink()
+
+    def lookup(self, key: str) -> Stored | None:
+        self.lookups += 1
+        return self.entries.get(key)
+
+    def open_blob(self, stored: Stored) -> BlobFile | BlobMissing | BlobChanged:
+        try:
+            fd = os.open(self._blob(stored.entry.digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return BlobMissing()
+        if _identify(os.fstat(fd)) != stored.attestation:
+            os.close(fd)
+            return BlobChanged()
+        return BlobFile(fd)
+
+    def load_small(self, stored: Stored) -> bytes | BlobMissing | BlobChanged:
+        opened = self.open_blob(stored)
+        if not isinstance(opened, BlobFile):
+            return opened
+        with os.fdopen(opened.fd, "rb") as file:
+            content = file.read()
+        if hashlib.sha256(content).digest() != stored.entry.digest:
+            return BlobChanged()
+        return content
+
+    def refresh(self) -> bool:
+        return self.is_readable
+
+    def _blob(self, digest: bytes) -> Path:
+        return self._path / digest.hex()
+
+
+def _identify(stat: os.stat_result) -> Attestation:
+    return Attestation(inode=stat.st_ino, size=stat.st_size, ctime_ns=stat.st_ctime_ns)
+
+
+Script = Callable[[Ask], Awaitable[Reply]]
+
+
+async def _absent(_: Ask) -> Reply:
+    return Failed(status=404, reason="upstream says so")
+
+
+class FakeKeeper:
+    """Answers as the test says; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.script: Script = _absent
+        self.asked: list[Ask] = []
+        self.used_keys: list[str] = []
+
+    async def ask(self, ask: Ask) -> Reply:
+        self.asked.append(ask)
+        return await self.script(ask)
+
+    def used(self, key: str) -> None:
+        self.used_keys.append(key)
+
+    def answer(self, reply: Reply) -> None:
+        async def script(_: Ask) -> Reply:
+            return reply
+
+        self.script = script
+
+    def answer_inline(self, key: str, content: bytes, outcome: str) -> None:
+        self.answer(InlineBody(entry=make_entry(key, content), outcome=outcome, content=content))
+
+
+@dataclass
+class Bench:
+    """A running worker and everything around it."""
+
+    worker: Worker
+    reader: FakeReader
+    keeper: FakeKeeper
+    page: SharedPage
+    counters: Counters
+    clock: FakeClock
+    log: RecordingLog
+    port: int
+    stop: asyncio.Event
+    running: asyncio.Task[None]
+
+    def count(self, content_class: ContentClass | None, outcome: Outcome) -> tuple[int, int]:
+        """Requests and content bytes of one row."""
+        row = self.counters.row(content_class, outcome)
+        return self.counters.view[row], self.counters.view[row + 1]
+
+    async def exchange(self, raw: bytes) -> bytes:
+        """Send bytes on a connection of their own; what comes back until the server closes, or
+        half a second of silence."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            writer.write(raw)
+            return await read_all(reader)
+        finally:
+            writer.close()
+
+    async def get(self, target: str, *lines: str, method: str = "GET") -> Answer:
+        """One request on a connection of its own, closed after it."""
+        head = [f"{method} {target} HTTP/1.1", "Host: mirror.test", "Connection: close", *lines]
+        raw = "\r\n".join(head).encode() + b"\r\n\r\n"
+        return parse_answer(await self.exchange(raw), is_head=method == "HEAD")
+
+
+async def read_all(reader: asyncio.StreamReader, quiet_s: float = 0.5) -> bytes:
+    received = bytearray()
+    while True:
+        try:
+            piece = await asyncio.wait_for(reader.read(1 << 20), quiet_s)
+        except TimeoutError:
+            return bytes(received)
+        except ConnectionError:
+            return bytes(received)
+        if not piece:
+            return bytes(received)
+        received += piece
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One response; `is_complete`: its framing says that all of it came."""
+
+    status: int
+    fields: dict[str, str]
+    content: bytes
+    is_complete: bool
+    rest: bytes
+
+
+def parse_answer(raw: bytes, *, is_head: bool = False) -> Answer:
+    """Read the first response by its framing (a checker of its own, apart from the product)."""
+    head, _, rest = raw.partition(b"\r\n\r\n")
+    status_line, *lines = head.decode("latin-1").split("\r\n")
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        assert name.lower() not in fields, f"{name} twice"
+        fields[name.lower()] = value
+    status = int(status_line.split(" ")[1])
+    if is_head or status in (304, 101):
+        return Answer(status=status, fields=fields, content=b"", is_complete=True, rest=rest)
+    if fields.get("transfer-encoding") == "chunked":
+        content, is_complete, rest = _unchunk(rest)
+    else:
+        length = int(fields["content-length"])
+        content, is_complete, rest = rest[:length], len(rest) >= length, rest[length:]
+    return Answer(status=status, fields=fields, content=content, is_complete=is_complete, rest=rest)
+
+
+def _unchunk(raw: bytes) -> tuple[bytes, bool, bytes]:
+    content = b""
+    while True:
+        line, crlf, rest = raw.partition(b"\r\n")
+        if not crlf:
+            return content, False, b""
+        size = int(line, 16)
+        if len(rest) < size + 2:
+            return content + rest[:size], False, b""
+        assert rest[size : size + 2] == b"\r\n"
+        content, raw = content + rest[:size], rest[size + 2 :]
+        if size == 0:
+            return content, True, raw
+
+
+def listening_socket() -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.bind(("127.0.0.1", 0))
+    return listening
+
+
+@asynccontextmanager
+async def running_worker(path: Path, config: Config | None = None) -> AsyncIterator[Bench]:
+    """Start a worker on 127.0.0.1, port chosen by the kernel; ended on the way out."""
+    blobs = path / "blobs"
+    blobs.mkdir(exist_ok=True)
+    clock = FakeClock()
+    log = RecordingLog()
+    reader = FakeReader(blobs)
+    keeper = FakeKeeper()
+    page = SharedPage.create(str(path / "shared.page"), 4)
+    counters = Counters.open(str(path), 1)
+    listening = listening_socket()
+    port = listening.getsockname()[1]
+    worker = Worker(
+        config or Config(), 1, [listening], reader, keeper, counters, page, log, clock=clock
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(stop))
+    try:
+        while "worker-ready" not in log.names():
+            await asyncio.sleep(0)
+            if running.done():
+                running.result()
+        yield Bench(
+            worker=worker,
+            reader=reader,
+            keeper=keeper,
+            page=page,
+            counters=counters,
+            clock=clock,
+            log=log,
+            port=port,
+            stop=stop,
+            running=running,
+        )
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        listening.close()
+        page.close()
+        counters.close()
+
+
+def config_with(**serve: object) -> Config:
+    return Config(serve=msgspec.structs.replace(Serve(), **serve))

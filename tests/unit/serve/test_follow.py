@@ -1,0 +1,471 @@
+"""Content that is still coming: followed as it grows, never made to look complete."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mirror.accounting.counters import Outcome
+from mirror.config import Config, Trust
+from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody
+from mirror.fill.messages import Ask, Failed, FlightState, GrowingAnswer, Progress, Purpose
+from mirror.route.route import ContentClass
+from mirror.store.files import REAL_FILES
+from tests.unit.serve.fakes import (
+    CRATE_KEY,
+    CRATE_TARGET,
+    Answer,
+    Bench,
+    make_entry,
+    parse_answer,
+    read_all,
+    running_worker,
+)
+
+CONTENT = os.urandom(300_000)
+HELD = 65_536
+
+
+class Flight:
+    """A growing file under the test's hand."""
+
+    def __init__(self, path: Path, *, length: int = len(CONTENT)) -> None:
+        self._file = path / "flight"
+        self._file.write_bytes(b"")
+        self._landed = 0
+        self._state = FlightState.RUNNING
+        self._length = length
+        self.released = 0
+        self.bodies: list[GrowingBody] = []
+
+    async def answer(self, ask: Ask) -> GrowingBody:
+        answer = GrowingAnswer(
+            flight=1,
+            path=str(self._file),
+            entry=make_entry(CRATE_KEY, CONTENT),
+            sendable=self._sendable(),
+            landed=self._landed,
+            length=self._length,
+            collapsed=bool(self.bodies),
+        )
+        body = GrowingBody(
+            answer,
+            ask=ask,
+            blob_path=str(self._file) + ".blob",
+            files=REAL_FILES,
+            on_release=self._on_release,
+        )
+        self.bodies.append(body)
+        return body
+
+    def land(self, upto: int) -> None:
+        with self._file.open("ab") as file:
+            file.write(CONTENT[self._landed : upto])
+        self._landed = upto
+        self._move()
+
+    def verify(self) -> None:
+        self.land(len(CONTENT))
+        self._state, self._length = FlightState.VERIFIED, len(CONTENT)
+        self._move()
+
+    def fail(self) -> None:
+        self._state = FlightState.FAILED
+        self._move(Failed(status=502, reason="another digest"))
+
+    def _sendable(self) -> int:
+        if self._state is FlightState.VERIFIED:
+            return self._landed
+        return max(0, min(self._landed, len(CONTENT) - HELD))
+
+    def _move(self, failure: Failed | None = None) -> None:
+        for body in self.bodies:
+            body.advance(
+                Progress(
+                    flight=1,
+                    sendable=self._sendable(),
+                    landed=self._landed,
+                    length=self._length,
+                    state=self._state,
+                    failure=failure,
+                )
+            )
+
+    def _on_release(self, body: GrowingBody) -> None:
+        self.released += 1
+
+
+async def begin(bench: Bench, *lines: str, line: str = "") -> tuple[Any, Any]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    head = [line or f"GET {CRATE_TARGET} HTTP/1.1", "Host: m", *lines]
+    writer.write("\r\n".join(head).encode() + b"\r\n\r\n")
+    return reader, writer
+
+
+async def until(condition: Any) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("in vain")
+
+
+async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    received = await read_all(reader)
+    writer.close()
+    return received
+
+
+LENGTHS = [pytest.param(len(CONTENT), id="length"), pytest.param(-1, id="chunked")]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_head_comes_at_once_and_content_as_it_may(tmp_path: Path, length: int) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=length)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        flight.land(100_000)
+        received = head + await read_all(reader, 0.2)
+        assert parse_answer(received).content == CONTENT[:100_000]
+        flight.land(290_000)
+        received += await read_all(reader, 0.2)
+        assert parse_answer(received).content == CONTENT[: len(CONTENT) - HELD]
+        flight.verify()
+        answer = parse_answer(received + await end(reader, writer))
+        assert answer.is_complete
+        assert answer.content == CONTENT
+        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss; stored"
+        assert flight.released == 1
+        assert bench.count(ContentClass.CRATE, Outcome.MISS) == (1, len(CONTENT))
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_failure_after_the_head_is_an_incomplete_message(tmp_path: Path, length: int) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=length)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        received = await read_all(reader, 0.2)
+        flight.fail()
+        received += await asyncio.wait_for(read_all(reader, 2), 3)
+        assert reader.at_eof() or reader.exception() is not None
+        answer = parse_answer(received)
+        assert not answer.is_complete
+        assert len(answer.content) <= len(CONTENT) - HELD
+        assert flight.released == 1
+        writer.close()
+
+
+async def test_failure_before_the_head_is_a_status(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        flight.fail()
+
+        async def script(ask: Ask) -> GrowingBody:
+            body = await flight.answer(ask)
+            flight.fail()
+            return body
+
+        bench.keeper.script = script
+        answer = await bench.get(CRATE_TARGET)
+        assert answer.status == 502
+        assert flight.released == 1
+
+
+async def test_small_content_waits_so_that_its_failure_is_a_status(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=1000)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Connection: close")
+        await until(lambda: flight.bodies)
+        flight.fail()
+        assert parse_answer(await end(reader, writer)).status == 502
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_http10_gets_nothing_before_all_is_verified(tmp_path: Path, length: int) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=length)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} HTTP/1.0")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        assert await read_all(reader, 0.2) == b""
+        flight.verify()
+        answer = parse_answer(await end(reader, writer))
+        assert (answer.content, answer.fields["content-length"]) == (CONTENT, str(len(CONTENT)))
+
+
+async def test_http10_gets_a_status_when_the_fill_fails(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} HTTP/1.0")
+        await until(lambda: flight.bodies)
+        flight.fail()
+        assert parse_answer(await end(reader, writer)).status == 502
+
+
+async def test_range_is_sent_as_it_lands(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=280000-289999")
+        await until(lambda: flight.bodies)
+        flight.land(285_000)
+        received = await read_all(reader, 0.2)
+        assert parse_answer(received).content == CONTENT[280_000:285_000]
+        flight.land(290_000)
+        answer = parse_answer(received + await end(reader, writer))
+        assert (answer.status, answer.is_complete) == (206, True)
+        assert answer.content == CONTENT[280_000:290_000]
+        ask = bench.keeper.asked[0]
+        assert (ask.purpose, ask.range_start, ask.range_end) == (Purpose.FETCH, 280_000, 290_000)
+
+
+async def test_range_that_is_the_whole_is_withheld_as_a_whole(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=0-")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        received = await read_all(reader, 0.2)
+        assert len(parse_answer(received).content) == len(CONTENT) - HELD
+        flight.verify()
+        assert parse_answer(received + await end(reader, writer)).is_complete
+
+
+async def test_range_waits_for_the_digest_when_told_so(tmp_path: Path) -> None:
+    config = Config(trust=Trust(unverified_ranges="wait"))
+    async with running_worker(tmp_path, config) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=0-9")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        assert await read_all(reader, 0.2) == b""
+        flight.verify()
+        assert parse_answer(await end(reader, writer)).content == CONTENT[:10]
+
+
+async def test_range_of_unknown_length_is_answered_whole(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=-1)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=0-9")
+        await until(lambda: flight.bodies)
+        flight.verify()
+        answer = parse_answer(await end(reader, writer))
+        assert (answer.status, answer.content) == (200, CONTENT)
+
+
+async def test_head_and_conditional_need_no_content(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        head = await bench.get(CRATE_TARGET, method="HEAD")
+        same = await bench.get(CRATE_TARGET, f"If-None-Match: {head.fields['etag']}")
+        assert (head.status, same.status) == (200, 304)
+        assert head.fields["content-length"] == str(len(CONTENT))
+        assert flight.released == 2
+
+
+async def test_many_followers_share_a_flight(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        clients = [asyncio.create_task(bench.get(CRATE_TARGET)) for _ in range(20)]
+        await until(lambda: len(flight.bodies) == 20)
+        for upto in range(50_000, len(CONTENT), 50_000):
+            flight.land(upto)
+            await asyncio.sleep(0.001)
+        flight.verify()
+        answers: list[Answer] = await asyncio.gather(*clients)
+        assert all(answer.content == CONTENT for answer in answers)
+        assert sum("collapsed" in answer.fields["cache-status"] for answer in answers) == 19
+        assert flight.released == 20
+
+
+async def test_client_that_leaves_releases_the_body(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+        writer.close()
+        upto = 0
+        while not flight.released:
+            upto += 1000
+            assert upto < len(CONTENT)
+            flight.land(upto)
+            await asyncio.sleep(0.01)
+
+
+async def test_connection_serves_the_next_request_after_a_followed_one(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=-1)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await until(lambda: flight.bodies)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: m\r\n\r\n")
+        flight.verify()
+        first = parse_answer(await end(reader, writer))
+        assert (first.content, parse_answer(first.rest).content) == (CONTENT, b"live\n")
+
+
+class Passing:
+    """A pass-through body under the test's hand."""
+
+    def __init__(self, length: int) -> None:
+        self.released = 0
+        self.credited = 0
+        self.body = PassThroughBody(
+            make_entry(CRATE_KEY, CONTENT),
+            length,
+            on_read=self._on_read,
+            on_release=self._on_release,
+        )
+
+    def _on_read(self, count: int) -> None:
+        self.credited += count
+
+    def _on_release(self) -> None:
+        self.released += 1
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
+async def test_pass_through_arrives_whole(tmp_path: Path, length: int, version: str) -> None:
+    async with running_worker(tmp_path) as bench:
+        passing = Passing(length)
+        bench.keeper.answer(passing.body)
+        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} {version}")
+        for at in range(0, len(CONTENT), 50_000):
+            passing.body.feed(CONTENT[at : at + 50_000])
+            await asyncio.sleep(0.001)
+        passing.body.finish(None)
+        answer = parse_answer(await end(reader, writer))
+        assert answer.is_complete
+        assert answer.content == CONTENT
+        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss"
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+async def test_aborted_pass_through_is_incomplete(tmp_path: Path, length: int) -> None:
+    async with running_worker(tmp_path) as bench:
+        passing = Passing(length)
+        bench.keeper.answer(passing.body)
+        reader, writer = await begin(bench)
+        passing.body.feed(CONTENT[:1000])
+        received = await read_all(reader, 0.2)
+        passing.body.finish(Failed(status=502, reason="wrong digest"))
+        answer = parse_answer(received + await end(reader, writer))
+        assert not answer.is_complete
+
+
+async def test_aborted_pass_through_is_a_status_for_http10(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        passing = Passing(len(CONTENT))
+        bench.keeper.answer(passing.body)
+        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} HTTP/1.0")
+        passing.body.feed(CONTENT[:1000])
+        passing.body.finish(Failed(status=502, reason="wrong digest"))
+        assert parse_answer(await end(reader, writer)).status == 503
+
+
+async def test_slow_reader_of_a_pass_through_holds_the_sender_back(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        passing = Passing(-1)
+        bench.keeper.answer(passing.body)
+        _, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=1)
+        writer.write(f"GET {CRATE_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        for _ in range(400):
+            passing.body.feed(CONTENT[:100_000])
+        await asyncio.sleep(0.2)
+        assert passing.credited < 40_000_000
+        writer.transport.abort()
+        await until(lambda: passing.released)
+
+
+async def test_restarted_keeper_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await until(lambda: flight.bodies)
+        flight.land(100_000)
+        received = await read_all(reader, 0.2)
+        body = flight.bodies[0]
+        resumed = GrowingAnswer(
+            flight=2,
+            path=str(tmp_path / "flight"),
+            entry=body.entry,
+            sendable=100_000,
+            landed=100_000,
+            length=len(CONTENT),
+            collapsed=False,
+        )
+        assert body.resume(resumed)
+        flight.verify()
+        answer = parse_answer(received + await end(reader, writer))
+        assert answer.is_complete
+        assert answer.content == CONTENT
+
+
+async def test_restarted_keeper_with_another_file_breaks_the_body(tmp_path: Path) -> None:
+    """Bytes of two files must never be joined: the first were sent before their digest agreed."""
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await until(lambda: flight.bodies)
+        flight.land(100_000)
+        received = await read_all(reader, 0.2)
+        (tmp_path / "other").write_bytes(CONTENT)
+        body = flight.bodies[0]
+        resumed = GrowingAnswer(
+            flight=2,
+            path=str(tmp_path / "other"),
+            entry=body.entry,
+            sendable=200_000,
+            landed=200_000,
+            length=len(CONTENT),
+            collapsed=False,
+        )
+        body.resume(resumed)
+        answer = parse_answer(received + await end(reader, writer))
+        assert not answer.is_complete
+        assert len(answer.content) == 100_000
+
+
+async def test_restarted_keeper_may_answer_inline_before_anything_was_sent(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=-1)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench)
+        await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+        body = flight.bodies[0]
+        assert body.resume(InlineBody(entry=body.entry, outcome="hit", content=CONTENT))
+        received = await end(reader, writer)
+        answer = parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + received)
+        assert answer.is_complete
+        assert answer.content == CONTENT
+
+
+async def test_file_that_cannot_be_opened_is_a_status(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        (tmp_path / "flight").unlink()
+        bench.keeper.script = flight.answer
+        assert (await bench.get(CRATE_TARGET)).status == 503
+        assert flight.released == 1

@@ -1,0 +1,193 @@
+"""The memo never accepts what the strict parser did not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mirror.errors import RequestError
+from mirror.route.match import site_of_host
+from mirror.serve.head_parser import parse_head
+from mirror.serve.memo import MAX_TAILS, HeadMemo, split_tag
+from mirror.serve.request import Request
+from tests.unit.serve.test_head_parser import CARGO_HEAD, head
+
+TAG = b"0123456789abcdef" * 4  # of every stored response of these tests
+
+
+def parse(raw: bytes) -> Request:
+    return parse_head(raw, max_target_bytes=2048)
+
+
+def learn(memo: HeadMemo, raw: bytes, key: str) -> None:
+    request = parse(raw)
+    assert request.authority is not None
+    memo.learn(raw, request, site_of_host(request.authority.host), key)
+
+
+def recall(memo: HeadMemo, raw: bytes) -> str | None:
+    """What the fast path of a connection does with one read."""
+    cut = raw.find(b"\r\n")
+    lines = memo.tails.get(raw[cut:])
+    if lines is None:
+        untagged = split_tag(raw[cut:])
+        if untagged is None or untagged[1] != TAG:
+            return None
+        lines = memo.tagged.get(untagged[0])
+    return None if lines is None else lines.get(raw[:cut])
+
+
+def test_learned_head_is_recalled() -> None:
+    memo = HeadMemo()
+    learn(memo, CARGO_HEAD, "k")
+    assert recall(memo, CARGO_HEAD) == "k"
+
+
+def test_tag_of_the_stored_response_is_recalled_after_any_other() -> None:
+    memo = HeadMemo()
+    learn(memo, head("Host: a", 'if-none-match: "' + "f" * 64 + '"'), "k")
+    assert recall(memo, head("Host: a", f'if-none-match: "{TAG.decode()}"')) == "k"
+    assert recall(memo, head("Host: a", 'if-none-match: "' + "f" * 64 + '"')) is None
+
+
+def test_line_and_tail_of_one_site_combine() -> None:
+    memo = HeadMemo()
+    learn(memo, head("Host: a"), "k")
+    learn(memo, head("Host: b", line="GET /b HTTP/1.1"), "l")
+    assert recall(memo, head("Host: b")) == "k"
+
+
+def test_line_of_another_site_does_not_combine() -> None:
+    memo = HeadMemo()
+    learn(memo, head("Host: a"), "k")
+    learn(memo, head("Host: index.crates.io", line="GET /b HTTP/1.1"), "l")
+    assert recall(memo, head("Host: index.crates.io")) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param(head("Host: a", line="HEAD /a HTTP/1.1"), id="head"),
+        pytest.param(head("Host: a", line="GET /a HTTP/1.0"), id="http-1.0"),
+        pytest.param(head("Host: a", line="GET http://a/a HTTP/1.1"), id="absolute"),
+        pytest.param(head("Host: a", "Range: bytes=0-"), id="range"),
+        pytest.param(head("Host: a", "Connection: close"), id="close"),
+        pytest.param(head("Host: a", "X: " + "y" * 2000), id="long-tail"),
+    ],
+)
+def test_selecting_head_is_not_learned(raw: bytes) -> None:
+    memo = HeadMemo()
+    learn(memo, raw, "k")
+    assert recall(memo, raw) is None
+
+
+def test_memo_is_bounded() -> None:
+    memo = HeadMemo()
+    for number in range(MAX_TAILS + 1):
+        learn(memo, head("Host: a", f"X: {number}"), "k")
+    assert len(memo.tails) == 1
+
+
+def test_stopped_memo_knows_and_learns_nothing() -> None:
+    memo = HeadMemo()
+    learn(memo, CARGO_HEAD, "k")
+    memo.stop()
+    learn(memo, CARGO_HEAD, "k")
+    assert recall(memo, CARGO_HEAD) is None
+
+
+_NAMES = st.sampled_from(
+    [
+        "Host",
+        "host",
+        "Accept",
+        "Connection",
+        "Upgrade",
+        "HTTP2-Settings",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Range",
+        "X",
+        "Host ",
+        " Host",
+        "if-none-match",
+        "X: y\r\nif-none-match",
+        "Expect",
+    ]
+)
+_VALUES = st.sampled_from(
+    [
+        "a",
+        "index.crates.io",
+        "",
+        "close",
+        "keep-alive",
+        "Upgrade, HTTP2-Settings",
+        "h2c",
+        "0",
+        "5",
+        "chunked",
+        "bytes=0-1",
+        "a\rb",
+        "a\nb",
+        "a\r\n b",
+        "\x00",
+        "a\r\n\r\nGET /x HTTP/1.1",
+        "*",
+        f'"{TAG.decode()}"',
+        f'"{TAG.decode()}", "x"',
+        f'W/"{TAG.decode()}"',
+        '"' + "f" * 64 + '"',
+        '"' + "f" * 63 + "\r" + '"',
+    ]
+)
+_LINES = st.sampled_from(
+    [
+        "GET /a HTTP/1.1",
+        "GET /b HTTP/1.1",
+        "HEAD /a HTTP/1.1",
+        "GET /a HTTP/1.0",
+        "GET /a",
+        "",
+        "POST /a HTTP/1.1",
+        "GET  /a HTTP/1.1",
+        "GET http://a/a HTTP/1.1",
+        "GET /a HTTP/1.1 ",
+    ]
+)
+_HEADS = st.builds(
+    lambda line, fields: head(*(f"{name}: {value}" for name, value in fields), line=line),
+    _LINES,
+    st.lists(st.tuples(_NAMES, _VALUES), max_size=5),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(learned=st.lists(_HEADS, max_size=12), asked=_HEADS)
+def test_recalled_bytes_parse_as_the_same_request(learned: list[bytes], asked: bytes) -> None:
+    """Whatever was learned from, in any mixture: a recalled read is one plain GET of that line."""
+    memo = HeadMemo()
+    for raw in learned:
+        try:
+            request = parse(raw)
+        except RequestError:
+            continue
+        if request.authority is not None:
+            site = site_of_host(request.authority.host)
+            memo.learn(raw, request, site, f"{site.value}:{request.target.decode()}")
+    combined = [asked, *learned] + [
+        one[: one.find(b"\r\n")] + two[two.find(b"\r\n") :] for one in learned for two in learned
+    ]
+    for raw in combined:
+        key = recall(memo, raw)
+        if key is None:
+            continue
+        request = parse(raw)  # raises if the strict parser would refuse it
+        assert request.is_plain
+        assert request.keep_alive
+        assert request.method == b"GET"
+        assert request.authority is not None
+        site = site_of_host(request.authority.host)
+        assert key == f"{site.value}:{request.target.decode()}"
+        assert request.conditions.if_none_match in (None, b'"%b"' % TAG)
