@@ -1,0 +1,235 @@
+"""Builds every concrete thing: what the supervisor needs, a worker, the keeper. Only here.
+
+Rules:
+1. `serve` refuses what cannot work before anything is forked: directories, locks, addresses, names
+   that lead back to this machine.
+2. Nothing here imports aiohttp at module level: this module is loaded in the process that forks the
+   workers. The keeper's side is `app_keeper`, imported in the keeper only.
+3. What children need is imported before the fork as far as rule 2 allows, so that a restart is
+   short.
+
+Runs in: supervisor (serve), worker (run_worker), keeper (run_keeper).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import resource
+import signal
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import uvloop
+
+import mirror
+from mirror.accounting.counters import Counters
+from mirror.addresses import parse_listen
+from mirror.clock import SystemClock
+from mirror.config import Config
+from mirror.config_rules import MAX_WORKERS
+from mirror.errors import ConfigError, StoreError
+from mirror.events import EventLog, open_events
+from mirror.fill.client import KeeperClient
+from mirror.serve.worker import Worker
+from mirror.store.files import RealFiles
+from mirror.store.layout import Layout
+from mirror.store.owner import claim
+from mirror.store.page import PAGE_NAME, SharedPage
+from mirror.store.reader import StoreReader
+from mirror.supervisor.children import Ready, Report
+from mirror.supervisor.crew import Seams
+from mirror.supervisor.listeners import Listeners, inherited_sockets, open_control
+from mirror.supervisor.posts import process_name
+from mirror.supervisor.supervisor import Supervisor
+
+KEEPER_SOCKET = "keeper.sock"
+LOOP_PSEUDONYM = "rust-mirror"  # CDN-Loop (RFC 8586): sent upstream, and refused from clients
+CONTROL_SOCKET = "control.sock"
+_LOCK = "supervisor.lock"
+_MAX_UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
+_PAGE_SLOTS = 2 * MAX_WORKERS  # every worker beside its successor
+_SPARE_FDS = 256  # databases, the keeper's socket, files being sent beyond one per connection
+
+
+def serve(load: Callable[[], Config]) -> int:
+    """Run the mirror until it is told to stop; return the exit code.
+
+    `load` is called again at SIGHUP.
+    Raises: ConfigError, StoreError for what makes a start pointless.
+    """
+    config = load()
+    _check_socket_paths(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_only_supervisor(config))
+        claim(RealFiles(), Layout(root=config.store.path), config.state.path).release()
+        listeners = Listeners(
+            [parse_listen(text) for text in config.serve.listen], inherited_sockets(os.environ)
+        )
+        stack.callback(listeners.close)
+        control = (
+            [open_control(parse_listen(config.control.listen))] if config.control.listen else []
+        )
+        for sock in control:
+            stack.enter_context(sock)
+        events = open_events("supervisor", config.state.path)
+        _raise_open_files(config, events)
+        page = SharedPage.create(os.path.join(config.state.path, PAGE_NAME), _PAGE_SLOTS)
+        events.info("starting", version=mirror.__version__, listen=listeners.bound)
+        seams = Seams(
+            listeners=listeners,
+            keeper_sockets=tuple(control),
+            page=page,
+            programs=_Programs(page, tuple(control), tuple(listeners.bound)),
+            reread=load,
+            clock=SystemClock(),
+            events=events,
+        )
+        _load_for_keeper()
+        # What is loaded so far is shared with the children; the collector must not touch it there.
+        gc.collect()
+        gc.freeze()
+        return Supervisor(config, seams).run()
+
+
+class _Programs:
+    """What the supervisor forks."""
+
+    def __init__(
+        self, page: SharedPage, control: tuple[socket.socket, ...], listen: tuple[str, ...]
+    ) -> None:
+        self._page = page
+        self._control = control
+        self._listen = listen
+
+    def run_worker(
+        self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
+    ) -> int:
+        return _run(_worker(config, slot, sockets, self._page, ready))
+
+    def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
+        from mirror import app_keeper
+
+        inherited = app_keeper.Inherited(
+            page=self._page,
+            control=self._control,
+            listen=self._listen,
+            is_first=is_first,
+            ready=ready,
+        )
+        return _run(app_keeper.run_keeper(config, inherited))
+
+    def reporter(self, config: Config, slot: int) -> Report:
+        def report(event: str, /, **fields: object) -> None:
+            open_events(process_name(slot), config.state.path).error(event, **fields)
+
+        return report
+
+
+def _run(main: Coroutine[Any, Any, int]) -> int:
+    """Run `main` in a loop that is not closed: the process ends right after it.
+
+    Closing waits for the loop's threads, and one that waits for a resolver waits for long.
+    """
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop.run_until_complete(main)
+
+
+async def _worker(
+    config: Config, slot: int, sockets: list[socket.socket], page: SharedPage, ready: Ready
+) -> int:
+    events = open_events(process_name(slot), config.state.path)
+    clock = SystemClock()
+    counters = Counters.open(config.state.path, slot)
+    reader = StoreReader(config.store.path)
+    client = KeeperClient(
+        os.path.join(config.state.path, KEEPER_SOCKET),
+        slot,
+        store_path=config.store.path,
+        wait_s=config.serve.keeper_wait,
+        clock=clock,
+        log=events,
+    )
+    worker = Worker(config, slot, sockets, reader, client, counters, page, events)
+    stop = stop_event()
+    client.start()
+    # Connections that come before the worker accepts wait in the sockets' queues.
+    ready()
+    try:
+        await worker.run(stop)
+    finally:
+        await client.aclose()
+        reader.close()
+        counters.close()
+    return 0
+
+
+def stop_event() -> asyncio.Event:
+    """Return an event that SIGTERM sets; must be called inside the running loop."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    return stop
+
+
+def _check_socket_paths(config: Config) -> None:
+    longest = os.path.join(config.state.path, CONTROL_SOCKET)
+    if len(os.fsencode(longest)) > _MAX_UNIX_PATH_BYTES:
+        raise ConfigError(
+            "state.path", config.state.path, "a shorter path: unix sockets below it have a limit"
+        )
+
+
+@contextlib.contextmanager
+def _only_supervisor(config: Config) -> Iterator[None]:
+    """Hold the state directory for this family of processes.
+
+    The children inherit the descriptor on purpose: workers that outlive a killed supervisor go on
+    counting until they have drained, and nobody else may use their files before.
+    """
+    path = os.path.join(config.state.path, _LOCK)
+    try:
+        os.makedirs(config.state.path, mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as exc:
+        hint = "name a directory that this user can write: --set state.path=…"
+        raise StoreError(path, exc.strerror or "cannot be opened", hint=hint) from exc
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(fd)
+        hint = "stop that one, or give this one another [state] path and [store] path"
+        raise StoreError(config.state.path, "another running mirror owns it", hint=hint) from exc
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _load_for_keeper() -> None:
+    """Import most of the keeper's side before the fork: it starts in 0.2 s instead of 0.4 s.
+
+    Not aiohttp and not `app_keeper`, which brings it: workers are forked from here too.
+    """
+    import ssl  # noqa: F401 - half of the time that importing aiohttp takes
+
+    import mirror.fill.filler
+    import mirror.fill.server
+    import mirror.store.store  # noqa: F401
+
+
+def _raise_open_files(config: Config, events: EventLog) -> None:
+    """Allow one socket and one file per connection, as far as the hard limit goes."""
+    needed = 2 * config.serve.max_connections + _SPARE_FDS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        events.warning("open-files-limited", limit=allowed, wanted=needed)

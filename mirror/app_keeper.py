@@ -1,0 +1,168 @@
+"""The keeper: store, upstreams, filler, the workers' socket and the control listeners.
+
+Rules:
+1. The heartbeat starts before the store is opened: recovery may take long, and a beating process
+   is not replaced.
+2. What is opened is closed in reverse, so that the last commit is made by an open store.
+3. An upstream name that leads back here is refused at the first start. Later it is told as an
+   event only: serving what is stored is worth more, and CDN-Loop stops the loop itself.
+
+Runs in: keeper (the only process that loads aiohttp).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from mirror.accounting.counters import KEEPER_SLOT, Counters
+from mirror.accounting.totals import read_totals
+from mirror.accounting.traffic import UpstreamTraffic
+from mirror.addresses import parse_listen
+from mirror.app import CONTROL_SOCKET, KEEPER_SOCKET, LOOP_PSEUDONYM, stop_event
+from mirror.clock import Clock, SystemClock
+from mirror.config import Config
+from mirror.control.hosts import AllowedHosts
+from mirror.control.server import ControlServer
+from mirror.control.status import KeeperView, StatusSource, build_status
+from mirror.control.traffic import traffic_of
+from mirror.errors import ConfigError
+from mirror.events import EventLog, open_events
+from mirror.fill.filler import Filler
+from mirror.fill.server import KeeperServer
+from mirror.loops import find_loops
+from mirror.route.route import UpstreamName
+from mirror.store.files import RealFiles
+from mirror.store.page import SharedPage
+from mirror.store.reader import StoreReader
+from mirror.store.store import Store
+from mirror.supervisor.children import Ready
+from mirror.upstream.pools import open_pools
+
+BEAT_S = 0.25
+LOOP_CHECK_S = 2.0  # how long a start waits for the resolver; without a network it answers late
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inherited:
+    """What the supervisor hands over: the page, the control listeners, the bound addresses.
+
+    `ready` is called when workers are served.
+    """
+
+    page: SharedPage
+    control: tuple[socket.socket, ...]
+    listen: tuple[str, ...]
+    is_first: bool
+    ready: Ready
+
+
+async def run_keeper(config: Config, inherited: Inherited) -> int:
+    """Serve the workers until SIGTERM.
+
+    Raises: StoreError, ConfigError for what makes this keeper useless.
+    """
+    events = open_events("keeper", config.state.path)
+    stop = stop_event()
+    async with contextlib.AsyncExitStack() as stack:
+        beating = asyncio.create_task(_beat(inherited.page), name="heartbeat")
+        stack.push_async_callback(_cancel, beating)
+        loop_check = asyncio.create_task(_find_loops(config, inherited, events), name="loop check")
+        stack.push_async_callback(_cancel, loop_check)
+        await _open(config, inherited, events, stack)
+        # What lives from here on is per request; the collector need not look at the rest again.
+        gc.freeze()
+        if inherited.is_first:
+            await _refuse_loops(loop_check)
+        inherited.ready()
+        await stop.wait()
+    return 0
+
+
+async def _open(
+    config: Config, inherited: Inherited, events: EventLog, stack: contextlib.AsyncExitStack
+) -> None:
+    clock, state_path = SystemClock(), config.state.path
+    started_at = clock.now()
+    counters = Counters.open(state_path, KEEPER_SLOT)
+    stack.callback(counters.close)
+    store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events)
+    stack.callback(store.close)
+    reader = StoreReader(config.store.path)
+    stack.callback(reader.close)
+    pools = open_pools(
+        config.upstream,
+        own_token=LOOP_PSEUDONYM,
+        meter=UpstreamTraffic(counters),
+        clock=clock,
+        log=events,
+    )
+    stack.push_async_callback(pools.aclose)
+    by_name = {name: pools[name.value] for name in UpstreamName}
+    filler = Filler(store, by_name, config, clock, events, reader=reader)
+    stack.push_async_callback(filler.aclose)
+    server = KeeperServer(filler, os.path.join(state_path, KEEPER_SOCKET), log=events)
+    stack.push_async_callback(server.aclose)
+    await server.start()
+
+    def upstreams() -> list[dict[str, Any]]:
+        return [{"name": name, "urls": getattr(config.upstream, name).urls} for name in pools]
+
+    source = StatusSource(
+        config=config,
+        page=inherited.page,
+        clock=clock,
+        traffic=lambda: traffic_of(read_totals(state_path)),
+        keeper=KeeperView(
+            store=store, listen=inherited.listen, started_at=started_at, upstreams=upstreams
+        ),
+    )
+    control = ControlServer(lambda: build_status(source), _hosts(config))
+    stack.push_async_callback(control.aclose)
+    await control.start(os.path.join(state_path, CONTROL_SOCKET), inherited.control)
+
+
+def _open_store(config: Config, page: SharedPage, clock: Clock, events: EventLog) -> Store:
+    return Store.open(config.store, config.state, RealFiles(), clock, page, log=events)
+
+
+def _hosts(config: Config) -> AllowedHosts:
+    listen = parse_listen(config.control.listen) if config.control.listen else None
+    host = "" if listen is None else str(listen).rpartition(":")[0]
+    return AllowedHosts(host, config.control.allowed_hosts)
+
+
+async def _beat(page: SharedPage) -> None:
+    clock = SystemClock()
+    while True:
+        page.beat(KEEPER_SLOT, int(clock.monotonic() * 1000))
+        await asyncio.sleep(BEAT_S)
+
+
+async def _find_loops(config: Config, inherited: Inherited, events: EventLog) -> list[ConfigError]:
+    ports = frozenset(
+        int(port) for item in inherited.listen if (port := item.rpartition(":")[2]).isdigit()
+    )
+    errors = await asyncio.to_thread(find_loops, config, ports)
+    for error in errors:
+        events.error("upstream-is-this-mirror", key=error.key, reason=error.message)
+    return errors
+
+
+async def _refuse_loops(loop_check: asyncio.Task[list[ConfigError]]) -> None:
+    """Raises ConfigError when an upstream leads back to this machine."""
+    await asyncio.wait((loop_check,), timeout=LOOP_CHECK_S)
+    if loop_check.done():
+        for error in loop_check.result():
+            raise error
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

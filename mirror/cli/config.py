@@ -1,0 +1,45 @@
+"""`rust-mirror config show` and `config check`.
+
+Runs in: commands.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mirror.cli.options import config_options, sources_of
+from mirror.config_sources import to_toml
+
+
+@click.group()
+def config() -> None:
+    """Show or check the configuration.
+
+    \b
+    Examples:
+      rust-mirror config show
+      rust-mirror config check --config mirror.toml
+    """
+
+
+@config.command()
+@config_options
+@click.option("--origin", is_flag=True, help="Say for each value where it comes from.")
+def show(config_file: Path | None, settings: tuple[str, ...], origin: bool) -> int:
+    """Print the effective configuration as a file."""
+    loaded = sources_of(config_file, settings).load_with_origins()
+    click.echo(to_toml(loaded.config, loaded.origins if origin else None), nl=False)
+    return 0
+
+
+@config.command()
+@config_options
+def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
+    """Check the configuration; exit code 1 when `serve` would refuse it."""
+    loaded = sources_of(config_file, settings).load_with_origins()
+    click.echo(f"ok: {loaded.file or 'built-in defaults'}")
+    if not loaded.config.upstream.contact:
+        click.echo("advice: set upstream.contact, so that upstreams can reach you", err=True)
+    return 0

@@ -1,0 +1,78 @@
+"""`rust-mirror status`.
+
+Rules:
+1. The keeper answers over its control socket. While it is away the same document is made from the
+   files that it shares with the workers, so a crash loop can be looked at.
+2. Exit code 0: every process is alive; 1: one is not, or no mirror runs there.
+
+Runs in: commands.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mirror.cli.control_socket import ask_control
+from mirror.cli.options import config_options, sources_of
+from mirror.clock import SystemClock
+from mirror.config import Config
+from mirror.errors import StoreError
+
+
+@click.command()
+@config_options
+@click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
+@click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it all.")
+def status(config_file: Path | None, settings: tuple[str, ...], as_json: bool, quiet: bool) -> int:
+    """Show how a running mirror is doing. Exit code 1 when it is not well.
+
+    \b
+    Examples:
+      rust-mirror status
+      rust-mirror status --json --set state.path=/var/lib/rust-mirror
+    """
+    config = sources_of(config_file, settings).load()
+    document = read_status(config)
+    if as_json and not quiet:
+        click.echo(json.dumps(document, indent=2))
+    elif not quiet:
+        from mirror.cli.status_page import print_status
+
+        print_status(document)
+    return 0 if document["is_healthy"] else 1
+
+
+def read_status(config: Config) -> dict[str, Any]:
+    """Return the status document. Raises StoreError when no mirror has run there."""
+    document = ask_control(config.state.path, "/status")
+    return document if document is not None else _from_files(config)
+
+
+def _from_files(config: Config) -> dict[str, Any]:
+    from mirror.accounting.totals import read_totals
+    from mirror.control.status import StatusSource, build_status
+    from mirror.control.traffic import traffic_of
+    from mirror.store.page import PAGE_NAME, SharedPage
+
+    state = config.state.path
+    hint = "start one with `rust-mirror serve`, or name its state directory: --set state.path=…"
+    try:
+        page = SharedPage.attach(os.path.join(state, PAGE_NAME))
+    except StoreError as exc:
+        raise StoreError(state, "no mirror is running here", hint=hint) from exc
+    document = build_status(
+        StatusSource(
+            config=config,
+            page=page,
+            clock=SystemClock(),
+            traffic=lambda: traffic_of(read_totals(state)),
+        )
+    )
+    if not any(item["is_alive"] for item in document["processes"]):
+        raise StoreError(state, "no mirror is running here", hint=hint)
+    return document

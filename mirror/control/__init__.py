@@ -1,0 +1,1 @@
+"""Status and version for operators."""

@@ -1,0 +1,115 @@
+"""What `status` shows: one document made from files, so that it can be made without the keeper.
+
+Rules:
+1. Heartbeats and pids come from the shared page, events from each process's file, traffic from the
+   counters: all outlive the processes that wrote them.
+2. What only the keeper knows (bytes used, upstream health) comes in as `KeeperView`, or is absent.
+3. Every number has its unit in its name.
+
+Runs in: keeper and commands.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mirror
+from mirror.clock import Clock
+from mirror.config import Config
+from mirror.events import latest_events
+from mirror.store.page import KEEPER_SLOT, SharedPage
+
+SILENT_S = 5.0  # the supervisor replaces a process that is silent for so long
+
+
+class StoreView(Protocol):
+    """The sizes of the store."""
+
+    @property
+    def used_bytes(self) -> int: ...
+
+    @property
+    def budget_bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperView:
+    """What the living keeper adds. `upstreams` is a list of plain values for JSON."""
+
+    store: StoreView
+    listen: tuple[str, ...]
+    started_at: float
+    upstreams: Callable[[], list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSource:
+    """Where the document's parts come from; `traffic` reads the counters."""
+
+    config: Config
+    page: SharedPage
+    clock: Clock
+    traffic: Callable[[], Mapping[str, Any]]
+    keeper: KeeperView | None = None
+
+
+def build_status(source: StatusSource) -> dict[str, Any]:
+    """Return the document, ready for JSON."""
+    processes = list(_processes(source.page, source.clock))
+    document: dict[str, Any] = {
+        "version": mirror.__version__,
+        "is_healthy": bool(processes) and all(item["is_alive"] for item in processes),
+        "processes": processes,
+        "store": {"path": source.config.store.path, "budget_bytes": source.config.store.budget},
+        "state": {"path": source.config.state.path},
+        "traffic": source.traffic(),
+        "events": latest_events(source.config.state.path),
+    }
+    if source.keeper is not None:
+        _add_keeper(document, source.keeper, source.clock)
+    return document
+
+
+def _add_keeper(document: dict[str, Any], keeper: KeeperView, clock: Clock) -> None:
+    document["listen"] = list(keeper.listen)
+    document["uptime_s"] = round(clock.now() - keeper.started_at, 1)
+    document["store"]["used_bytes"] = keeper.store.used_bytes
+    document["store"]["budget_bytes"] = keeper.store.budget_bytes
+    document["upstreams"] = keeper.upstreams()
+
+
+def _processes(page: SharedPage, clock: Clock) -> Iterator[dict[str, Any]]:
+    now = clock.monotonic()
+    for slot in (KEEPER_SLOT, *range(page.slots)):
+        pid, beat_ms = page.pid(slot), page.heartbeat(slot)
+        if not pid and slot != KEEPER_SLOT:
+            continue
+        age_s = round(now - beat_ms / 1000, 3) if beat_ms else None
+        is_beating = age_s is not None and 0 <= age_s < SILENT_S
+        yield {
+            "name": "keeper" if slot == KEEPER_SLOT else f"worker-{slot}",
+            "pid": pid,
+            "is_alive": is_beating and _exists(pid),
+            "heartbeat_age_s": age_s,
+            "restarts_total": page.restarts(slot),
+        }
+
+
+def _exists(pid: int) -> bool:
+    """Say whether a process has this pid and is not a zombie; the page outlives its writers."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return True

@@ -1,0 +1,81 @@
+"""What the supervisor knows about its children: the places to fill and who fills them.
+
+Rules:
+1. A *post* is a place that must be filled: a worker's lane of sockets, or the keeper's.
+2. A *slot* is a record of the shared page and a counters file. Each living process has its own,
+   also while a worker drains beside its successor, so two processes never write one record.
+3. The first restart after a stable life is immediate; a process that keeps dying waits longer each
+   time, so that a broken machine is not also a busy one.
+
+Units: seconds of the monotonic clock.
+Runs in: supervisor. Pure.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from mirror.store.page import KEEPER_SLOT
+
+KEEPER_LANE = -1
+STABLE_S = 10.0  # a life this long forgives earlier deaths
+RESTART_DELAYS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+HEARTBEAT_LIMIT_S = 5.0  # beats come four times a second; a loop silent this long serves nobody
+START_LIMIT_S = 30.0  # a fork and imports; a first beat later than this never comes
+
+
+class Phase(enum.Enum):
+    STARTING = "starting"  # forked; has not said yet that it serves
+    READY = "ready"
+    DRAINING = "draining"  # told to end; the post is not its own any more
+
+
+@dataclass(slots=True)
+class Child:
+    """One running process; `kill_at` is when patience with it ends."""
+
+    pid: int
+    lane: int
+    slot: int
+    started_at: float
+    ready_fd: int
+    phase: Phase = Phase.STARTING
+    kill_at: float | None = None
+    is_killed: bool = False
+
+    @property
+    def name(self) -> str:
+        return process_name(self.slot)
+
+    def is_hung(self, beat_at: float, now: float) -> bool:
+        """`beat_at` 0: it has not beaten yet. A draining one has its deadline instead."""
+        if self.phase is Phase.DRAINING:
+            return False
+        if beat_at <= 0:
+            return now - self.started_at > START_LIMIT_S
+        return now - beat_at > HEARTBEAT_LIMIT_S
+
+
+@dataclass(slots=True)
+class Post:
+    """`restart_at` None: nothing is due. `successor` takes over when it is ready."""
+
+    lane: int
+    child: Child | None = None
+    successor: Child | None = None
+    restart_at: float | None = 0.0
+    deaths: int = 0
+
+    def note_death(self, child: Child, now: float) -> float:
+        """Forget the dead child and return the delay until its restart."""
+        self.deaths = 1 if now - child.started_at >= STABLE_S else self.deaths + 1
+        delay_s = RESTART_DELAYS_S[min(self.deaths, len(RESTART_DELAYS_S)) - 1]
+        self.child = None
+        self.restart_at = now + delay_s
+        return delay_s
+
+
+def process_name(slot: int) -> str:
+    """Return the name that events, files and `status` use."""
+    return "keeper" if slot == KEEPER_SLOT else f"worker-{slot}"

@@ -1,0 +1,49 @@
+"""When a dead process is started again, and when a silent one counts as hung."""
+
+from __future__ import annotations
+
+import pytest
+
+from mirror.supervisor.posts import (
+    HEARTBEAT_LIMIT_S,
+    RESTART_DELAYS_S,
+    STABLE_S,
+    START_LIMIT_S,
+    Child,
+    Phase,
+    Post,
+)
+
+
+def child(started_at: float, phase: Phase = Phase.READY) -> Child:
+    return Child(pid=1, lane=0, slot=0, started_at=started_at, ready_fd=-1, phase=phase)
+
+
+def test_delays_grow_to_their_limit_and_stay_there() -> None:
+    post = Post(lane=0)
+    delays = [post.note_death(child(100), 100.0) for _ in range(10)]
+    assert delays == [*RESTART_DELAYS_S, *[RESTART_DELAYS_S[-1]] * (10 - len(RESTART_DELAYS_S))]
+    assert (delays[0], delays[-1]) == (0, 5)
+
+
+def test_stable_life_forgives_earlier_deaths() -> None:
+    post = Post(lane=0)
+    post.note_death(child(0), 1.0)
+    post.note_death(child(1), 2.0)
+    assert post.note_death(child(2), 2.0 + STABLE_S) == 0
+    assert post.restart_at == 2.0 + STABLE_S
+
+
+@pytest.mark.parametrize(
+    ("phase", "beat_at", "now", "is_hung"),
+    [
+        pytest.param(Phase.READY, 50.0, 50.0 + HEARTBEAT_LIMIT_S, False, id="at-the-limit"),
+        pytest.param(Phase.READY, 50.0, 50.1 + HEARTBEAT_LIMIT_S, True, id="beyond-the-limit"),
+        pytest.param(Phase.STARTING, 0.0, 10.0 + START_LIMIT_S, False, id="still-starting"),
+        pytest.param(Phase.STARTING, 0.0, 10.1 + START_LIMIT_S, True, id="never-beat"),
+        pytest.param(Phase.STARTING, 900.0, 901.0, False, id="long-recovery-that-beats"),
+        pytest.param(Phase.DRAINING, 50.0, 900.0, False, id="draining-has-its-own-deadline"),
+    ],
+)
+def test_silence_counts_as_hung(phase: Phase, beat_at: float, now: float, is_hung: bool) -> None:
+    assert child(10.0, phase).is_hung(beat_at, now) is is_hung

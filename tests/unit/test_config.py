@@ -1,0 +1,267 @@
+"""Configuration: precedence, and refusals that name the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from mirror.config import Config
+from mirror.config_sources import (
+    keep_values,
+    known_keys,
+    leaves,
+    load,
+    load_with_origins,
+    to_toml,
+)
+from mirror.errors import ConfigError
+
+ROOT_USER, ORDINARY_USER = 0, 1000
+SHIPPED = Path(__file__).parents[2] / "config"
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "mirror.toml"
+    file.write_text(text)
+    return file
+
+
+def refusal(
+    tmp_path: Path,
+    text: str = "",
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, text), environ or {}, flags or {})
+    return caught.value
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = written(
+        tmp_path, "[serve]\nworkers = 1\nmax_connections = 10\npublic_url = 'http://f'\n"
+    )
+    environ = {"RUST_MIRROR__SERVE__WORKERS": "2", "RUST_MIRROR__SERVE__MAX_CONNECTIONS": "20"}
+    serve = load(file, environ, {"serve.workers": "3"}).serve
+    assert (serve.workers, serve.max_connections, serve.public_url) == (3, 20, "http://f")
+    assert serve.max_head == Config().serve.max_head
+
+
+def test_origin_of_each_value_is_told(tmp_path: Path) -> None:
+    file = written(tmp_path, "[store]\nbudget = '1GiB'\n")
+    loaded = load_with_origins(
+        file, {"RUST_MIRROR__STATE__PATH": "/s"}, {"serve.listen": "0.0.0.0:80"}
+    )
+    text = to_toml(loaded.config, loaded.origins)
+    assert f'budget = "1GiB"  # {file}' in text
+    assert 'path = "/s"  # RUST_MIRROR__STATE__PATH' in text
+    assert 'listen = ["0.0.0.0:80"]  # flag' in text
+    assert "workers = 0  # default" in text
+
+
+def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
+    environ = {
+        "RUST_MIRROR__SERVE__LISTEN": "0.0.0.0:80, [::]:80",
+        "RUST_MIRROR__SERVE__TRUSTED_PROXIES": '["10.0.0.0/8"]',
+        "RUST_MIRROR__SERVE__PROXY_PROTOCOL": "true",
+        "RUST_MIRROR__STORE__BUDGET": "20GiB",
+        "RUST_MIRROR__FRESHNESS__CHANNEL": "90s",
+        "RUST_MIRROR__UPSTREAM__RELEASES__URLS": "https://a.example,https://b.example",
+        "OTHER": "ignored",
+    }
+    config = load(written(tmp_path, ""), environ, {})
+    assert config.serve.listen == ("0.0.0.0:80", "[::]:80")
+    assert config.serve.trusted_proxies == ("10.0.0.0/8",)
+    assert config.serve.proxy_protocol is True
+    assert config.store.budget == 20 << 30
+    assert float(config.freshness.channel) == 90
+    assert config.upstream.releases.urls == ("https://a.example", "https://b.example")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "told"),
+    [
+        pytest.param("[serve]\nlisten = 8080", "serve.listen", "list of texts", id="type"),
+        pytest.param("[serve]\nlisten = []", "serve.listen", "at least one", id="nowhere"),
+        pytest.param("[serve]\nlisten = ['a:1']", "serve.listen", "0.0.0.0:8080", id="name"),
+        pytest.param("[serve]\nworkers = -1", "serve.workers", "from 0 to 64", id="negative"),
+        pytest.param("[serve]\nworkers = true", "serve.workers", "whole number", id="bool"),
+        pytest.param("[serve]\nproxy_protocol = 1", "serve.proxy_protocol", "true or", id="int"),
+        pytest.param(
+            "[serve]\ntrusted_proxies = ['10.0.0.1/8']", "serve.trusted_proxies", "10.0.0.0/8",
+            id="host-bits",
+        ),
+        pytest.param("[serve]\npublic_url = 'ftp://x'", "serve.public_url", "https", id="scheme"),
+        pytest.param("[serve]\nhead_timeout = 10", "serve.head_timeout", "60s", id="no-unit"),
+        pytest.param("[store]\nbudget = '0GiB'", "store.budget", "above zero", id="zero"),
+        pytest.param("[store]\nbudget = '20GB'", "store.budget", "GiB", id="decimal-unit"),
+        pytest.param("[store]\npath = ''", "store.path", "directory", id="no-path"),
+        pytest.param("[control]\nlisten = 'x'", "control.listen", "9090|8080", id="control"),
+        pytest.param(
+            "[control]\nallowed_hosts = ['a:1']", "control.allowed_hosts", "without a port",
+            id="host-with-port",
+        ),
+        pytest.param(
+            "[upstream.crates]\nurls = ['s3://bucket/x']", "upstream.crates.urls",
+            "not available in this version", id="s3",
+        ),
+        pytest.param("[upstream.crates]\nurls = []", "upstream.crates.urls", "one URL", id="none"),
+        pytest.param(
+            "[upstream.index]\nurls = ['https://u:p@x']", "upstream.index.urls", "without user",
+            id="userinfo",
+        ),
+        pytest.param(
+            "[upstream.releases]\nconnect_to = 'x'", "upstream.releases.connect_to", "host:port",
+            id="connect-to",
+        ),
+        pytest.param('[upstream]\ncontact = "a\\nb"', "upstream.contact", "one line", id="inject"),
+        pytest.param("[upstream]\nproxy = 'socks5://x'", "upstream.proxy", "http://", id="proxy"),
+        pytest.param(
+            "[trust]\nrelease_key_fingerprints = ['AB']", "trust.release_key_fingerprints", "40",
+            id="fingerprint",
+        ),
+        pytest.param(
+            "[trust]\nunverified_ranges = 'no'", "trust.unverified_ranges", '"stream" or "wait"',
+            id="choice",
+        ),
+        pytest.param("serve = 1", "serve", r"write \[serve\]", id="table"),
+    ],
+)  # fmt: skip
+def test_wrong_value_names_key_and_what_is_allowed(
+    tmp_path: Path, text: str, key: str, told: str
+) -> None:
+    error = refusal(tmp_path, text)
+    assert error.key == key
+    assert any(option in error.allowed for option in told.replace("\\", "").split("|"))
+    assert key in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        pytest.param("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", id="tls"),
+        pytest.param("[serve.tls]\ncertificate = '/c'", "serve.tls.certificate", id="certificate"),
+        pytest.param("[serve.tls]\nprivate_key = '/k'", "serve.tls.private_key", id="key"),
+        pytest.param("[trust]\naccept = ['serde 1.0.0 ab']", "trust.accept", id="accept"),
+        pytest.param("[[trust.accept]]\nname = 'serde'", "trust.accept", id="accept-as-tables"),
+        pytest.param("[[origin]]\nname = 'docs'", "origin", id="origin"),
+    ],
+)
+def test_key_of_an_unbuilt_part_is_refused_when_set(tmp_path: Path, text: str, key: str) -> None:
+    error = refusal(tmp_path, text)
+    assert (error.key, error.allowed) == (key, "not available in this version")
+
+
+def test_empty_keys_of_unbuilt_parts_are_harmless(tmp_path: Path) -> None:
+    text = (
+        "origin = []\n[serve]\ntls_listen = []\n[serve.tls]\ncertificate = ''\n[trust]\naccept = []"
+    )
+    assert load(written(tmp_path, text), {}, {}).origin == ()
+
+
+def test_signature_is_refused_until_signatures_are_checked(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "[trust]\nchannel_manifest = 'signature'")
+    assert "not available in this version" in error.allowed
+    assert '"digest"' in error.allowed
+    assert refusal(tmp_path, "[trust]\nchannel_manifest = 'none'").allowed == '"digest"'
+
+
+def test_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
+    error = refusal(tmp_path, "[serve]\nlisen = ['127.0.0.1:1']")
+    assert (error.key, error.allowed) == (
+        "serve.lisen",
+        "not a known key; did you mean serve.listen?",
+    )
+    assert "did you mean serve.workers" in refusal(tmp_path, flags={"serve.worker": "1"}).allowed
+    assert "did you mean serve" in refusal(tmp_path, "[server]\nx = 1").allowed
+    assert "known here: " in refusal(tmp_path, "[store]\nzzzzzz = 1").allowed
+
+
+def test_unknown_environment_key_is_refused_by_its_name(tmp_path: Path) -> None:
+    error = refusal(tmp_path, environ={"RUST_MIRROR__STORE__BUDGT": "1GiB"})
+    assert (error.key, error.value) == ("RUST_MIRROR__STORE__BUDGT", "1GiB")
+    assert "store.budget" in error.allowed
+
+
+def test_wrong_value_of_a_flag_shows_what_was_typed(tmp_path: Path) -> None:
+    error = refusal(tmp_path, flags={"serve.workers": "many"})
+    assert str(error) == "serve.workers = 'many': a whole number"
+
+
+def test_unreadable_and_broken_files_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        load(tmp_path / "absent.toml", {}, {})
+    assert "a TOML file" in refusal(tmp_path, "[serve").allowed
+    file = tmp_path / "latin.toml"
+    file.write_bytes(b"# \xff\n")
+    with pytest.raises(ConfigError, match="a TOML file"):
+        load(file, {}, {})
+
+
+def test_ordinary_user_without_a_file_gets_xdg_directories(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "/c"}
+    config = load(None, environ, {}, user_id=ORDINARY_USER)
+    assert config.store.path == "/c/rust-mirror"
+    assert config.state.path == f"{tmp_path}/.local/state/rust-mirror"
+
+
+def test_relative_xdg_variable_is_ignored(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "c"}
+    config = load(None, environ, {}, user_id=ORDINARY_USER)
+    assert config.store.path == f"{tmp_path}/.cache/rust-mirror"
+
+
+def test_ordinary_users_own_file_is_found_and_wins_over_xdg(tmp_path: Path) -> None:
+    folder = tmp_path / "rust-mirror"
+    folder.mkdir()
+    written(folder, "[store]\npath = '/elsewhere'\n")
+    environ = {"HOME": "/nowhere", "XDG_CONFIG_HOME": str(tmp_path)}
+    loaded = load_with_origins(None, environ, {}, user_id=ORDINARY_USER)
+    assert loaded.file == folder / "mirror.toml"
+    assert loaded.config.store.path == "/elsewhere"
+    assert loaded.config.state.path == "/nowhere/.local/state/rust-mirror"
+
+
+def test_user_without_a_home_keeps_the_system_directories() -> None:
+    assert load(None, {}, {}, user_id=ORDINARY_USER).store.path == "/var/cache/rust-mirror"
+
+
+def test_given_file_keeps_the_system_directories_for_everybody(tmp_path: Path) -> None:
+    config = load(written(tmp_path, ""), {"HOME": "/home/u"}, {}, user_id=ORDINARY_USER)
+    assert config.state.path == "/var/lib/rust-mirror"
+
+
+def test_relative_paths_become_absolute(tmp_path: Path) -> None:
+    config = load(written(tmp_path, "[store]\npath = '.run/cache'\n"), {}, {})
+    assert config.store.path == os.path.join(os.getcwd(), ".run/cache")
+
+
+def test_written_configuration_loads_to_the_same_values(tmp_path: Path) -> None:
+    flags = {"upstream.contact": 'me "x" \\ y', "store.budget": "3MiB", "serve.workers": "2"}
+    config = load(written(tmp_path, ""), {}, flags)
+    assert load(written(tmp_path, to_toml(config)), {}, {}) == config
+
+
+def test_shipped_default_file_equals_the_built_in_defaults() -> None:
+    loaded = load_with_origins(SHIPPED / "default.toml", {}, {})
+    assert loaded.config == Config()
+    unset = set(known_keys()) - set(loaded.origins) - {"origin"}
+    assert unset == set(), "default.toml shows every key"
+
+
+@pytest.mark.parametrize("name", ["dev.toml", "production.toml"])
+def test_shipped_file_loads_and_only_changes_or_stresses(name: str) -> None:
+    config = load(SHIPPED / name, {}, {})
+    assert config.trust.channel_manifest == "digest"
+    assert dict(leaves(config)) != dict(leaves(Config()))
+
+
+def test_reload_keeps_what_cannot_change() -> None:
+    running = Config()
+    wanted = load(None, {}, {"serve.listen": "0.0.0.0:1", "serve.workers": "7"}, user_id=ROOT_USER)
+    kept, differing = keep_values(wanted, running, ("serve.listen", "state.path"))
+    assert differing == ["serve.listen"]
+    assert (kept.serve.listen, kept.serve.workers) == (running.serve.listen, 7)
