@@ -146,7 +146,7 @@ async def _worker(
     events = open_events(process_name(slot), config.state.path)
     clock = SystemClock()
     counters = Counters.open(config.state.path, slot)
-    reader = StoreReader(config.store.path)
+    reader = StoreReader(config.store.path, page=page)
     client = KeeperClient(
         os.path.join(config.state.path, KEEPER_SOCKET),
         slot,

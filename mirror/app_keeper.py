@@ -93,7 +93,7 @@ async def _open(
     stack.callback(counters.close)
     store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events)
     stack.callback(store.close)
-    reader = StoreReader(config.store.path)
+    reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
     pools = open_pools(
         config.upstream,

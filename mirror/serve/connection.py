@@ -35,6 +35,7 @@ from mirror.serve.shared import Shared
 
 PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
 LINGER_S: Final = 2.0
+DRAIN_GRACE_S: Final = 1.0  # for a request that may be on its way when the worker ends
 
 
 class Exchange(Protocol):
@@ -76,6 +77,7 @@ class Connection(Outlet):
         "_is_reading_paused",
         "_is_ready",
         "_is_scheduled",
+        "_is_unanswered",
         "_path",
         "_shared",
         "deadline_at",
@@ -96,6 +98,7 @@ class Connection(Outlet):
         self._is_lingering = False
         self._is_reading_paused = False
         self._is_ready = False
+        self._is_unanswered = True
         self._is_scheduled = False
         self.deadline_at = math.inf
         self.peer = ""
@@ -133,6 +136,7 @@ class Connection(Outlet):
 
     def data_received(self, data: bytes) -> None:
         if self._is_ready and self._serve_known(data):
+            self._is_unanswered = False
             return
         self._receive(data)
 
@@ -221,9 +225,18 @@ class Connection(Outlet):
         self._pause_reading(False)
 
     def drain(self) -> None:
-        """The worker ends: an idle connection closes, a busy one after its response."""
+        """The worker ends: an idle connection closes, a busy one after its response.
+
+        One that was never answered, or whose head has begun, gets `DRAIN_GRACE_S`: its request may
+        wait in the socket, and closing on it would be a reset for a client that did nothing wrong.
+        """
         is_owing = self._exchange is not None or self._is_scheduled or self.is_paused
-        if not is_owing and not self._is_closing:
+        if is_owing or self._is_closing:
+            return
+        if self._is_unanswered or len(self._inbox):
+            grace_at = self._shared.wheel.monotonic_s + DRAIN_GRACE_S
+            self.deadline_at = min(self.deadline_at, grace_at)
+        else:
             self.close()
 
     def _stop(self) -> None:
@@ -270,6 +283,7 @@ class Connection(Outlet):
             if head is None:
                 break
             answered += 1
+            self._is_unanswered = False
             self._answer(head)
         if self._is_closing or self._exchange is not None or self.is_paused:
             return
@@ -277,7 +291,8 @@ class Connection(Outlet):
 
     def _settle(self) -> None:
         """Nothing is owed: wait for the (rest of the) next head."""
-        if self._has_eof or self._shared.is_draining:
+        is_draining = self._shared.is_draining and not len(self._inbox)
+        if self._has_eof or is_draining:
             self.close()
             return
         wheel = self._shared.wheel

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +55,15 @@ class ClientHome:
         releases_url: str,
         index_url: str,
         extra: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """`index_url` is the registry's root with or without its final slash."""
+        """`index_url` is the registry's root with or without its final slash.
+
+        `prefix` is a command that runs the rest of its line, such as `unshare …`.
+        """
         self.root = root
         self._clients = clients
+        self._prefix = list(prefix)
         self._cargo_home = root / "cargo"
         binaries = self._cargo_home / "bin"
         binaries.mkdir(parents=True, exist_ok=True)
@@ -111,7 +116,7 @@ class ClientHome:
 
     def _run(self, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command,
+            [*self._prefix, *command],
             cwd=folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,

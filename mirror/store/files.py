@@ -1,8 +1,8 @@
 """The seam for every file-system call of the store, and the real file system behind it.
 
 Rules:
-1. No other module of this room opens, syncs, renames or removes a file; SQLite's own files are
-   the one exception (they are SQLite's).
+1. No other module of this room opens, syncs, renames or removes a file. The two exceptions are
+   SQLite's own files and the shared page, which is a mapping and never meant to be durable.
 2. Opens never follow a symbolic link at the last component (O_NOFOLLOW) and never leak into
    children (O_CLOEXEC). Reading opens do not block on a FIFO put in a file's place (O_NONBLOCK).
 3. Methods raise OSError as the system gave it; `disk_errors` is where it becomes a StoreError.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirror.fill.messages import Ask, Failed
+from mirror.serve.connection import DRAIN_GRACE_S
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -346,6 +347,43 @@ async def test_drain_closes_idle_and_ends_busy_connections(tmp_path: Path) -> No
         await asyncio.wait_for(asyncio.wait([bench.running]), 2)
         idle.close()
         busy.close()
+
+
+async def test_request_on_a_connection_accepted_before_the_drain_is_answered(
+    tmp_path: Path,
+) -> None:
+    """The bytes may lie in the socket while the worker is told to stop."""
+    async with running_worker(tmp_path) as bench:
+        keep_both(bench)
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        half = len(PLAIN) // 2
+        late_reader, late = await asyncio.open_connection("127.0.0.1", bench.port)
+        late.write(PLAIN[:half])
+        bench.stop.set()
+        while "draining" not in repr(bench.worker):
+            await asyncio.sleep(0.001)
+        writer.write(PLAIN)
+        late.write(PLAIN[half:])
+        for answered in (reader, late_reader):
+            received = await asyncio.wait_for(answered.read(), 2)
+            assert statuses(received) == [200]
+            assert parse_answer(received).fields["connection"] == "close"
+        writer.close()
+        late.close()
+
+
+async def test_connection_that_never_asks_does_not_hold_up_a_drain(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        while " 1 connections" not in repr(bench.worker):  # accepted a turn after it connects
+            await asyncio.sleep(0.001)
+        bench.stop.set()
+        while "draining" not in repr(bench.worker):
+            await asyncio.sleep(0.001)
+        bench.clock.advance(DRAIN_GRACE_S + 0.1)
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        await asyncio.wait_for(asyncio.wait([bench.running]), 5)
+        writer.close()
 
 
 async def test_paused_connection_closes_after_its_answer_when_draining(tmp_path: Path) -> None:

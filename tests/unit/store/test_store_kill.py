@@ -13,7 +13,16 @@ from tests.unit.store.steps import STEPS
 _DEADLINE_S = 90.0
 
 
-@pytest.mark.parametrize("name", STEPS)
+_QUICK = {"publish", "switch-generation", "evict"}  # the rest is for `make check-full`
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.full, id=name)
+        for name in STEPS
+    ],
+)
 def test_a_sigkill_at_any_call_leaves_the_old_state_or_the_new_one(
     tmp_path: Path, name: str
 ) -> None:
