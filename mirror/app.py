@@ -18,7 +18,9 @@ import contextlib
 import fcntl
 import gc
 import os
+import re
 import resource
+import secrets
 import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
@@ -48,7 +50,7 @@ from mirror.supervisor.posts import process_name
 from mirror.supervisor.supervisor import Supervisor
 
 KEEPER_SOCKET = "keeper.sock"
-LOOP_PSEUDONYM = "rust-mirror"  # CDN-Loop (RFC 8586): sent upstream, and refused from clients
+_INSTANCE = "instance"  # the name of this mirror among others, made once
 CONTROL_SOCKET = "control.sock"
 _LOCK = "supervisor.lock"
 _MAX_UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
@@ -84,7 +86,9 @@ def serve(load: Callable[[], Config]) -> int:
             listeners=listeners,
             keeper_sockets=tuple(control),
             page=page,
-            programs=_Programs(page, tuple(control), tuple(listeners.bound)),
+            programs=_Programs(
+                page, tuple(control), tuple(listeners.bound), _loop_token(config.state.path)
+            ),
             reread=load,
             clock=SystemClock(),
             events=events,
@@ -100,24 +104,30 @@ class _Programs:
     """What the supervisor forks."""
 
     def __init__(
-        self, page: SharedPage, control: tuple[socket.socket, ...], listen: tuple[str, ...]
+        self,
+        page: SharedPage,
+        control: tuple[socket.socket, ...],
+        listen: tuple[str, ...],
+        loop_token: str,
     ) -> None:
-        self._page = page
+        self.loop_token = loop_token
+        self.page = page
         self._control = control
         self._listen = listen
 
     def run_worker(
         self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
     ) -> int:
-        return _run(_worker(config, slot, sockets, self._page, ready))
+        return _run(_worker(config, slot, sockets, self, ready))
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
         from mirror import app_keeper
 
         inherited = app_keeper.Inherited(
-            page=self._page,
+            page=self.page,
             control=self._control,
             listen=self._listen,
+            loop_token=self.loop_token,
             is_first=is_first,
             ready=ready,
         )
@@ -141,11 +151,12 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _worker(
-    config: Config, slot: int, sockets: list[socket.socket], page: SharedPage, ready: Ready
+    config: Config, slot: int, sockets: list[socket.socket], programs: _Programs, ready: Ready
 ) -> int:
     events = open_events(process_name(slot), config.state.path)
     clock = SystemClock()
     counters = Counters.open(config.state.path, slot)
+    page = programs.page
     reader = StoreReader(config.store.path, page=page)
     client = KeeperClient(
         os.path.join(config.state.path, KEEPER_SOCKET),
@@ -155,7 +166,17 @@ async def _worker(
         clock=clock,
         log=events,
     )
-    worker = Worker(config, slot, sockets, reader, client, counters, page, events)
+    worker = Worker(
+        config,
+        slot,
+        sockets,
+        reader,
+        client,
+        counters,
+        page,
+        events,
+        loop_token=programs.loop_token,
+    )
     stop = stop_event()
     client.start()
     # Connections that come before the worker accepts wait in the sockets' queues.
@@ -174,6 +195,25 @@ def stop_event() -> asyncio.Event:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     return stop
+
+
+def _loop_token(state_path: str) -> str:
+    """Return this mirror's name in CDN-Loop (RFC 8586), made at the first start.
+
+    Sent upstream and refused from clients. A name of its own for each mirror: one that is another
+    one's upstream must not take that one's requests for its own.
+    """
+    path = os.path.join(state_path, _INSTANCE)
+    try:
+        with open(path, encoding="ascii") as file:
+            token = file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        token = ""
+    if re.fullmatch(r"rust-mirror-[0-9a-f]{16}", token) is None:
+        token = f"rust-mirror-{secrets.token_hex(8)}"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{token}\n")
+    return token
 
 
 def _check_socket_paths(config: Config) -> None:

@@ -24,7 +24,7 @@ from mirror.accounting.counters import KEEPER_SLOT, Counters
 from mirror.accounting.totals import read_totals
 from mirror.accounting.traffic import UpstreamTraffic
 from mirror.addresses import parse_listen
-from mirror.app import CONTROL_SOCKET, KEEPER_SOCKET, LOOP_PSEUDONYM, stop_event
+from mirror.app import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
 from mirror.control.hosts import AllowedHosts
@@ -58,6 +58,7 @@ class Inherited:
     page: SharedPage
     control: tuple[socket.socket, ...]
     listen: tuple[str, ...]
+    loop_token: str
     is_first: bool
     ready: Ready
 
@@ -97,7 +98,7 @@ async def _open(
     stack.callback(reader.close)
     pools = open_pools(
         config.upstream,
-        own_token=LOOP_PSEUDONYM,
+        own_token=inherited.loop_token,
         meter=UpstreamTraffic(counters),
         clock=clock,
         log=events,

@@ -86,9 +86,7 @@ class ConfigError(MirrorError):
     """The configuration names something unknown, impossible or not available."""
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(
-            f"{key} = {value!r}: {allowed}", source=key, retryable=False, status=500
-        )
+        super().__init__(f"{key} = {value!r}: {allowed}", source=key, retryable=False, status=500)
         self.key = key
         self.value = value
         self.allowed = allowed

@@ -16,8 +16,6 @@ Runs in: worker.
 
 from __future__ import annotations
 
-from typing import Final
-
 from mirror.accounting.counters import Outcome
 from mirror.errors import RequestError
 from mirror.fill.plan import Absent, AskKeeper, Decision, Serve, decide
@@ -38,8 +36,6 @@ from mirror.serve.sender import FileSender
 from mirror.serve.shared import Shared
 from mirror.store.entry import Stored
 from mirror.store.reader import BlobFile
-
-LOOP_TOKEN: Final = b"rust-mirror"
 
 
 class RequestPath:
@@ -101,7 +97,7 @@ class RequestPath:
 
     def _begin(self, connection: Connection, request: Request, head: bytes) -> None:
         # 1. Loop guard, authority, route.
-        if contains_token(request.cdn_loop, LOOP_TOKEN):
+        if contains_token(request.cdn_loop, self._shared.loop_token):
             loop = TextAnswer(status=508, sentence="This request came through this mirror before.")
             self._answers.text(connection, request, loop)
             return

@@ -32,6 +32,7 @@ class Shared:
         "is_draining",
         "keeper",
         "log",
+        "loop_token",
         "max_connections",
         "max_head_bytes",
         "max_target_bytes",
@@ -56,6 +57,7 @@ class Shared:
         page: Page,
         wheel: Wheel,
         log: EventLog,
+        loop_token: str,
     ) -> None:
         serve = config.serve
         self.config = config
@@ -66,6 +68,7 @@ class Shared:
         self.page = page
         self.wheel = wheel
         self.log = log
+        self.loop_token = loop_token.encode("ascii")
         self.pages = FilePages()
         self.memo = HeadMemo()
         self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)

@@ -51,6 +51,7 @@ class Worker:
         page: Page,
         log: EventLog,
         *,
+        loop_token: str,
         clock: Clock | None = None,
     ) -> None:
         """Takes over nothing: what it is given is closed by whoever made it."""
@@ -68,6 +69,7 @@ class Worker:
             page=page,
             wheel=self._wheel,
             log=log,
+            loop_token=loop_token,
         )
         answers = Answers(self._shared)
         self._path = RequestPath(self._shared, answers, LocalAnswers(self._shared, answers))

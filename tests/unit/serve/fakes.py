@@ -294,7 +294,16 @@ async def running_worker(path: Path, config: Config | None = None) -> AsyncItera
     listening = listening_socket()
     port = listening.getsockname()[1]
     worker = Worker(
-        config or Config(), 1, [listening], reader, keeper, counters, page, log, clock=clock
+        config or Config(),
+        1,
+        [listening],
+        reader,
+        keeper,
+        counters,
+        page,
+        log,
+        loop_token="rust-mirror",
+        clock=clock,
     )
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))
