@@ -63,7 +63,7 @@ class UpstreamError(MirrorError):
 
 
 class StoreError(MirrorError):
-    """The local store cannot do what was asked (disk full, I/O error, wrong owner, wrong format)."""
+    """The local store cannot do what was asked: disk full, I/O error, wrong owner or format."""
 
     def __init__(self, source: str, reason: str, *, hint: str = "", retryable: bool = True) -> None:
         super().__init__(
