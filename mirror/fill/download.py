@@ -68,10 +68,12 @@ class Downloads:
         Raises: UpstreamError, StoreError, VerificationError; `flight.is_answered` tells whether
         followers have been given something by then (they have then been told of the failure).
         """
-        limit = min(self._parts.config.store.max_object, policy.max_bytes(order.route.kind))
+        limit = policy.max_bytes(order.route.kind)
+        # Of an unknown length nothing can be said beforehand, so it must fit the store.
+        unknown_limit = min(self._parts.config.store.max_object, limit)
         async with (
             self._parts.gate.slot(order.route.key),
-            Transfer(self._parts, order.route, limit_bytes=limit) as transfer,
+            Transfer(self._parts, order.route, limit_bytes=unknown_limit) as transfer,
         ):
             if not await transfer.open():
                 return False
@@ -113,6 +115,8 @@ class Downloads:
         entry = self._entry(order, transfer, length)
         desk = self._parts.desk
         try:
+            if length > self._parts.config.store.max_object:
+                raise StoreError(entry.key, "larger than store.max_object")
             reservation = await desk.reserve(length if length >= 0 else UNKNOWN_RESERVE_BYTES)
             if reservation is None:
                 raise StoreError(entry.key, "no room in the byte budget")

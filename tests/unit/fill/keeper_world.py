@@ -228,7 +228,9 @@ class FailingFiles(RealFiles):
 class World:
     """One keeper. Use as `async with`; `restart` is a crash and a start."""
 
-    def __init__(self, path: Path, *, budget: int = 1 << 30, **upstream: object) -> None:
+    def __init__(
+        self, path: Path, *, budget: int = 1 << 30, max_object: int = 1 << 30, **upstream: object
+    ) -> None:
         self.path = path
         self.clock = FakeClock()
         self.log = RecordingLog()
@@ -238,7 +240,11 @@ class World:
         self.index = self.pools[INDEX]
         self.config = msgspec.structs.replace(
             Config(),
-            store=StoreConfig(path=str(path / "store"), budget=ByteSize(budget)),
+            store=StoreConfig(
+                path=str(path / "store"),
+                budget=ByteSize(budget),
+                max_object=ByteSize(max_object),
+            ),
             state=State(path=str(path / "state")),
             upstream=msgspec.structs.replace(Upstream(), **upstream),
         )

@@ -59,6 +59,16 @@ async def test_a_body_without_room_passes_through_whole_and_uncached(tmp_path: P
         assert world.log.named("pass-through")
 
 
+async def test_a_body_over_max_object_passes_through_whole_and_uncached(tmp_path: Path) -> None:
+    async with World(tmp_path, max_object=1_000_000) as world:
+        publish(world)
+        assert await read_all(pass_through(await world.ask(KEY))) == BIG
+        await world.settled()
+        assert world.stored(KEY) is None
+        [event] = world.log.named("pass-through")
+        assert "max_object" in str(event["reason"])
+
+
 async def test_a_passing_body_of_unknown_length_is_whole(tmp_path: Path) -> None:
     async with World(tmp_path, budget=1_000_000) as world:
         publish(world).has_length = False
