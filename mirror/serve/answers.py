@@ -6,6 +6,8 @@ Rules:
    otherwise: (1) look-up, (2) the keeper withdraws and moves the epoch, (3) the worker notes the
    moved epoch beside the withdrawn entry, and serves it until its freshness ends.
 3. Every method ends the exchange on the connection, or occupies it with the one that will.
+4. Content above `SMALL_BYTES` is never handed to the transport: it leaves in windows, so what a
+   slow reader holds is one shared object, and that only until it is stored.
 
 Runs in: worker. Awaits nothing.
 """
@@ -20,15 +22,16 @@ from mirror.http.cache_status import cache_status
 from mirror.route.route import Route
 from mirror.serve.accounts import Account, outcome_of, outcome_of_status
 from mirror.serve.connection import Connection
-from mirror.serve.file_exchange import FileExchange
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
 from mirror.serve.refusals import TextAnswer, render_text
 from mirror.serve.representation import Representation, describe
 from mirror.serve.request import Request
 from mirror.serve.respond import ResponsePlan, build
-from mirror.serve.sender import FileSender
+from mirror.serve.segment_exchange import HeldExchange, SegmentExchange
+from mirror.serve.sender import Sender
 from mirror.serve.shared import Shared
+from mirror.serve.sources import ContentSource, FileSource
 from mirror.store.entry import Entry
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
@@ -80,9 +83,9 @@ class Answers:
         connection.send(text)
         connection.finish(keep_alive=keep_alive)
 
-    def refuse(self, connection: Connection, answer: TextAnswer) -> None:
+    def refuse(self, connection: Connection, answer: TextAnswer, *, is_head: bool) -> None:
         """Answer one line of text and close, with input still to come."""
-        text = render_text(answer, now=self._shared.wheel.now, keep_alive=False)
+        text = render_text(answer, now=self._shared.wheel.now, keep_alive=False, is_head=is_head)
         self.count_text(answer, len(text), None)
         connection.send(text)
         connection.close_lingering()
@@ -119,16 +122,39 @@ class Answers:
             return _trouble(opened)
         account.count_head(len(plan.head))
         connection.send(plan.head)
-        sender = FileSender(connection, shared.pages, opened.fd, plan.start, account.count_content)
-        FileExchange(connection, sender, keep_alive=keep_alive).start(plan.end)
+        source = FileSource(shared.pages, opened.fd)
+        sender = Sender(connection, source, plan.start, account.count_content)
+        SegmentExchange(connection, sender, keep_alive=keep_alive).start(plan.end)
         return None
 
     def inline(self, call: Call, entry: Entry, content: bytes, words: str) -> None:
         """Answer with verified content that may not be durable yet; it is not kept hot."""
         plan = self._plan(call.request, describe(entry, call.route, len(content)), words)
         account = Account(self._shared.counters, call.route.content_class, outcome_of(words))
-        _send_whole(call.connection, plan, content, account)
-        call.connection.finish(keep_alive=self.may_keep_alive(call.request))
+        connection, keep_alive = call.connection, self.may_keep_alive(call.request)
+        if plan.end - plan.start <= SMALL_BYTES:
+            _send_whole(connection, plan, content, account)
+            connection.finish(keep_alive=keep_alive)
+            return
+        account.count_head(len(plan.head))
+        connection.send(plan.head)
+        sender = Sender(connection, ContentSource(content), plan.start, account.count_content)
+        HeldExchange(
+            connection,
+            sender,
+            keep_alive=keep_alive,
+            open_stored=lambda: self._open_stored(entry),
+        ).start(plan.end)
+
+    def _open_stored(self, entry: Entry) -> FileSource | None:
+        """The file of this very content, if it is stored by now."""
+        stored = self._shared.reader.lookup(entry.key)
+        if stored is None or stored.entry.digest != entry.digest:
+            return None
+        opened = self._shared.reader.open_blob(stored)
+        if not isinstance(opened, BlobFile):
+            return None
+        return FileSource(self._shared.pages, opened.fd)
 
     def local(
         self,

@@ -51,6 +51,12 @@ def client_address(peer: str, forwarded_for: bytes | None, trusted: TrustedProxi
     return nearest
 
 
+def is_loopback(address: str) -> bool:
+    """Whether `address` is reached from its own machine only; a name is not an address."""
+    parsed = _parse(address)
+    return parsed is not None and parsed.is_loopback
+
+
 def _parse(text: str) -> _Address | None:
     """An address; a v4-mapped one is the IPv4 address that it means."""
     try:

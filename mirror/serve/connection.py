@@ -29,7 +29,7 @@ from mirror.serve.inbox import Inbox
 from mirror.serve.memo import split_tag
 from mirror.serve.outlet import Outlet
 from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
-from mirror.serve.refusals import TextAnswer, render_text
+from mirror.serve.refusals import TextAnswer, asks_for_head, render_text
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
 
@@ -60,8 +60,8 @@ class RequestPath(Protocol):
     def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it cannot."""
 
-    def refuse(self, connection: Connection, refusal: RequestError) -> None:
-        """Answer a head that the parser refused, and close."""
+    def refuse(self, connection: Connection, refusal: RequestError, head: bytes) -> None:
+        """Answer a head that the parser refused, and close; `head` is what came of it."""
 
 
 class Connection(Outlet):
@@ -177,7 +177,9 @@ class Connection(Outlet):
         is_receiving = len(self._inbox) > 0 and self._exchange is None
         if is_receiving and not self.is_paused and not self._is_closing:
             late = TextAnswer(status=408, sentence="The request head did not arrive in time.")
-            self.send(render_text(late, now=self._shared.wheel.now, keep_alive=False))
+            is_head = asks_for_head(self._inbox.peek())
+            now = self._shared.wheel.now
+            self.send(render_text(late, now=now, keep_alive=False, is_head=is_head))
             self.close_lingering()
             return
         self.abort()
@@ -278,7 +280,7 @@ class Connection(Outlet):
             try:
                 head = self._inbox.next_head(self._shared.max_head_bytes)
             except RequestError as refusal:
-                self._path.refuse(self, refusal)
+                self._path.refuse(self, refusal, self._inbox.peek())
                 return
             if head is None:
                 break
@@ -321,7 +323,7 @@ class Connection(Outlet):
         try:
             request = self._shared.parse(head)
         except RequestError as refusal:
-            self._path.refuse(self, refusal)
+            self._path.refuse(self, refusal, head)
             return
         self._path.begin(self, request, head)
 

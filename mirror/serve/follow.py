@@ -4,7 +4,8 @@ Rules:
 1. A whole representation goes as far as `sendable`, a part of one as far as `landed` (unless
    `[trust] unverified_ranges = "wait"`: then nothing before it is verified).
 2. HTTP/1.0 gets nothing before all of it is verified: without chunked coding a client may take
-   the end of the connection for the end of the content.
+   the end of the connection for the end of the content. What cannot be stored is held in memory
+   for it meanwhile, within the bounds of `held`.
 3. Before the head is out, a failure is returned and becomes a status; afterwards it is raised as
    BrokenBodyError and the caller cuts the connection: no last chunk, never the announced length.
 
@@ -24,16 +25,17 @@ from mirror.http.cache_status import Forward, cache_status, forwarded
 from mirror.serve.accounts import Account
 from mirror.serve.answers import Call
 from mirror.serve.head import CACHE_NAME
+from mirror.serve.held import Hold
 from mirror.serve.hot_entry import SMALL_BYTES
 from mirror.serve.representation import describe
 from mirror.serve.respond import ResponsePlan, build
-from mirror.serve.sender import FileSender
+from mirror.serve.sender import Sender
 from mirror.serve.shared import Shared
+from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.store.entry import Entry
 
-# What HTTP/1.0 clients get of bodies that cannot be stored is held in memory until verified.
-HELD_BYTES: Final = 8 << 20
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+TOO_MUCH_HELD: Final = Failed(status=503, reason="too much to hold for HTTP/1.0", retry_after_s=60)
 _GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
 
 
@@ -59,7 +61,7 @@ class Follower:
         self._forward = forward
         self._keep_alive = keep_alive
         self._account: Account | None = None
-        self._sender: FileSender | None = None
+        self._sender: Sender | None = None
         self._writable: asyncio.Future[None] | None = None
         self.has_begun = False
 
@@ -94,33 +96,27 @@ class Follower:
         if not plan.has_segment:
             self._begin(plan)
             return None
-        if body.content is not None:
-            self._begin(plan)
-            await self._send_piece(body.content[plan.start : plan.end], is_chunked=False)
-            return None
         body.sent = 0  # nothing given out yet: after a keeper restart any file will do
         try:
-            fd = body.open()
+            source = self._source(body)
         except OSError:
             return _GONE
-        sender = self._sender = FileSender(
-            self._connection, self._shared.pages, fd, plan.start, self._count_content
-        )
+        sender = self._sender = Sender(self._connection, source, plan.start, self._count_content)
         self._begin(plan)
         await self._send_growing(body, sender, plan, is_part=is_part)
         return None
 
     async def _send_growing(
-        self, body: GrowingBody, sender: FileSender, plan: ResponsePlan, *, is_part: bool
+        self, body: GrowingBody, sender: Sender, plan: ResponsePlan, *, is_part: bool
     ) -> None:
         epoch = body.epoch
         while sender.at != plan.end:
             # Read before the wait: `moved` returns at once when any of it is out of date.
             state = body.state
             if body.epoch != epoch:
+                # The keeper was replaced: go on in what the next one has.
                 epoch = body.epoch
-                if await self._change_file(body, sender, plan):
-                    return
+                sender.replace(self._source(body))
             limit = body.landed if is_part else body.sendable
             if not plan.is_chunked:
                 limit = min(limit, plan.end)
@@ -134,19 +130,14 @@ class Follower:
             else:
                 await body.moved()
 
-    async def _change_file(self, body: GrowingBody, sender: FileSender, plan: ResponsePlan) -> bool:
-        """The keeper was replaced: go on in what the next one has; True when all was sent."""
-        if body.content is None:
-            sender.replace_file(body.open())
-            return False
-        end = len(body.content) if plan.is_chunked else plan.end
-        await self._send_piece(body.content[sender.at : end], is_chunked=plan.is_chunked)
-        if plan.is_chunked:
-            self._connection.push(_LAST_CHUNK)
-        return True
+    def _source(self, body: GrowingBody) -> Source:
+        """Raises OSError."""
+        if body.content is not None:
+            return ContentSource(body.content)
+        return FileSource(self._shared.pages, body.open())
 
     async def _send_window(
-        self, body: GrowingBody, sender: FileSender, limit: int, *, is_chunked: bool
+        self, body: GrowingBody, sender: Sender, limit: int, *, is_chunked: bool
     ) -> None:
         if is_chunked:
             self._connection.push(b"%x\r\n" % (limit - sender.at))
@@ -188,19 +179,27 @@ class Follower:
         return None
 
     async def _relay_held(self, body: PassThroughBody) -> Failed | None:
-        content = bytearray()
+        hold = Hold(self._shared.held)
         try:
             while piece := await body.read():
-                content += piece
-                if len(content) > HELD_BYTES:
-                    return Failed(status=503, reason="too large for HTTP/1.0", retry_after_s=60)
+                if not hold.add(piece):
+                    return TOO_MUCH_HELD
+            await self._send_held(body, hold.content)
         except BodyAborted:
             return _GONE
+        finally:
+            self.close()  # before what it sends from is given up
+            hold.release()
+        return None
+
+    async def _send_held(self, body: PassThroughBody, content: bytearray) -> None:
         plan = self._plan(body.entry, len(content), whole=True)
         self._begin(plan)
         if plan.has_segment:
-            await self._send_piece(bytes(content), is_chunked=False)
-        return None
+            source = ContentSource(content)
+            sender = Sender(self._connection, source, plan.start, self._count_content)
+            self._sender = sender
+            await sender.send(plan.end)
 
     async def _send_piece(self, piece: bytes, *, is_chunked: bool) -> None:
         framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece

@@ -6,6 +6,9 @@ Rules:
 3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503.
 4. Once a head is out a failure cuts the connection: what was sent never looks complete.
 
+5. A client reads one of a closed set of words about a failure; the full text, which may name
+   upstream's words and addresses, stays in the keeper's event.
+
 Runs in: worker. The only part of the request path that makes a task.
 """
 
@@ -23,11 +26,21 @@ from mirror.http.freshness import ttl_s
 from mirror.http.ranges import PartialContent, select_range
 from mirror.serve.accounts import outcome_of
 from mirror.serve.answers import Answers, Call, Selected
-from mirror.serve.follow import Follower
+from mirror.serve.follow import TOO_MUCH_HELD, Follower
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
 
 _TRIES: Final = 3  # a file may be evicted between the keeper's answer and the worker's open
+# What a client may read about a failure, by its status.
+_DETAILS: Final = {
+    404: "no-such-object",
+    502: "wrong-content",
+    503: "unavailable",  # upstream, or this mirror
+    504: "upstream-timeout",
+}
+_OTHER_DETAIL: Final = "failed"
+_KEEPER_AWAY: Final = "keeper-away"
+_NOT_HELD: Final = "too-much-held"
 _UNKNOWN_LENGTH: Final = 1 << 62  # longer than any object; only a hint is made from it
 
 
@@ -92,7 +105,7 @@ class Miss:
     async def _answer(self) -> None:
         """Ask until the answer can be used; a file may vanish in between."""
         for _ in range(_TRIES):
-            reply = await self._shared.keeper.ask(self._question())
+            reply = await self._shared.asks.ask(self._question(), self._call.epoch)
             if not isinstance(reply, StoredAnswer):
                 await self._deliver(reply)
                 return
@@ -157,17 +170,25 @@ class Miss:
         return self._answers.stored(self._call, serve, selected)
 
     def _fail(self, failure: Failed) -> None:
-        if failure.status >= 500 and self._answer_stale():
+        detail = self._detail(failure)
+        if failure.status >= 500 and self._answer_stale(detail):
             return
         sentence = "No such object." if failure.status == 404 else "The object cannot be had."
         self._text(
             failure.status,
             sentence,
             retry_after_s=failure.retry_after_s or (failure.status == 503),
-            words=forwarded(self._asked.forward, detail=failure.reason),
+            words=forwarded(self._asked.forward, detail=detail),
         )
 
-    def _answer_stale(self) -> bool:
+    def _detail(self, failure: Failed) -> str:
+        if failure is TOO_MUCH_HELD:
+            return _NOT_HELD
+        if failure.status == 503 and not self._shared.keeper.is_connected:
+            return _KEEPER_AWAY
+        return _DETAILS.get(failure.status, _OTHER_DETAIL)
+
+    def _answer_stale(self, detail: str) -> bool:
         """Serve what the index still names, however old; a withdrawn object is not there."""
         stored = self._shared.reader.lookup(self._route.key)
         if stored is None or stored.entry.status != 200:
@@ -175,7 +196,7 @@ class Miss:
         if self._route.claim not in (b"", stored.entry.digest):
             return False
         left_s = ttl_s(stored.entry.fresh_until, self._shared.wheel.now)
-        words = forwarded(Forward.STALE, ttl_s=left_s, detail="keeper or upstream away")
+        words = forwarded(Forward.STALE, ttl_s=left_s, detail=detail)
         selected = Selected(words=words, outcome=Outcome.STALE)
         trouble = self._answers.stored(self._call, Serve(stored=stored, ttl_s=left_s), selected)
         return trouble is None

@@ -30,6 +30,9 @@ class StoreView(Protocol):
 class Keeper(Protocol):
     """`fill.client.KeeperClient`."""
 
+    @property
+    def is_connected(self) -> bool: ...
+
     async def ask(self, ask: Ask) -> Reply: ...
 
     def used(self, key: str) -> None: ...

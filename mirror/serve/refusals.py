@@ -33,6 +33,11 @@ def refusal_of(error: RequestError) -> TextAnswer:
     return TextAnswer(status=error.status, sentence=error.message)
 
 
+def asks_for_head(received: bytes) -> bool:
+    """Whether a head that is not a request is one of a HEAD: no content then (RFC 9110 9.3.2)."""
+    return received[:8].lstrip(b"\r\n").startswith(b"HEAD ")
+
+
 def render_text(
     answer: TextAnswer,
     *,

@@ -16,6 +16,8 @@ Runs in: worker.
 
 from __future__ import annotations
 
+from typing import Final
+
 from mirror.accounting.counters import Outcome
 from mirror.errors import RequestError
 from mirror.fill.plan import Absent, AskKeeper, Decision, Serve, decide
@@ -25,17 +27,21 @@ from mirror.route.match import Site, match, site_of_host
 from mirror.route.route import LocalRoute, Refusal
 from mirror.serve.accounts import Account
 from mirror.serve.answers import Answers, Call, Selected
+from mirror.serve.client_address import is_loopback
 from mirror.serve.connection import Connection
-from mirror.serve.file_exchange import FileExchange
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.miss import Miss
-from mirror.serve.refusals import TextAnswer, refusal_of
+from mirror.serve.refusals import TextAnswer, asks_for_head, refusal_of
 from mirror.serve.request import Request
-from mirror.serve.sender import FileSender
+from mirror.serve.segment_exchange import SegmentExchange
+from mirror.serve.sender import Sender
 from mirror.serve.shared import Shared
+from mirror.serve.sources import FileSource
 from mirror.store.entry import Stored
 from mirror.store.reader import BlobFile
+
+_HTTP_PORT: Final = 80  # what a target URL without a port means (RFC 9110 section 4.2.1)
 
 
 class RequestPath:
@@ -78,9 +84,9 @@ class RequestPath:
         connection.send(hot.not_modified)
         return True
 
-    def refuse(self, connection: Connection, refusal: RequestError) -> None:
+    def refuse(self, connection: Connection, refusal: RequestError, head: bytes) -> None:
         """Answer a head that the parser refused, and close."""
-        self._answers.refuse(connection, refusal_of(refusal))
+        self._answers.refuse(connection, refusal_of(refusal), is_head=asks_for_head(head))
 
     def begin(self, connection: Connection, request: Request, head: bytes) -> None:
         """Answer, or start an exchange that will."""
@@ -104,7 +110,7 @@ class RequestPath:
         authority = request.authority
         if request.is_absolute and not self._is_here(authority, connection):
             other = TextAnswer(status=421, sentence="This server does not answer for that name.")
-            self._answers.refuse(connection, other)
+            self._answers.refuse(connection, other, is_head=request.is_head)
             return
         site = Site.ANY if authority is None else site_of_host(authority.host)
         matched = match(request.target, site)
@@ -122,7 +128,7 @@ class RequestPath:
     def _refuse_target(self, connection: Connection, request: Request, refusal: Refusal) -> None:
         answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
         if refusal.close:
-            self._answers.refuse(connection, answer)
+            self._answers.refuse(connection, answer, is_head=request.is_head)
         else:
             self._answers.text(connection, request, answer)
 
@@ -191,8 +197,9 @@ class RequestPath:
         account.count_head(len(hot.head))
         shared.keeper.used(hot.key)
         connection.send(hot.head)
-        sender = FileSender(connection, shared.pages, opened.fd, 0, account.count_content)
-        FileExchange(connection, sender, keep_alive=True).start(hot.content_bytes)
+        source = FileSource(shared.pages, opened.fd)
+        sender = Sender(connection, source, 0, account.count_content)
+        SegmentExchange(connection, sender, keep_alive=True).start(hot.content_bytes)
         return True
 
     def _is_here(self, authority: Authority | None, connection: Connection) -> bool:
@@ -205,5 +212,7 @@ class RequestPath:
         if public is not None and authority.host == public.host:
             return True
         host, port = connection.local_address
+        if authority.host == "localhost" and is_loopback(host):
+            return (authority.port or _HTTP_PORT) == port
         local = f"[{host}]" if ":" in host else host
         return authority.host == local and authority.port in (port, None)

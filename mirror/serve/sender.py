@@ -1,4 +1,4 @@
-"""The sender of file segments: reads a window, writes it, stops when the client is slower.
+"""The sender of segments: reads a window, writes it, stops when the client is slower.
 
 Rules:
 1. Bytes go straight to the socket; only what a full socket leaves of a window, at most
@@ -7,7 +7,7 @@ Rules:
 2. After such a hand-over the transport may already have sent it; then nobody will call back, so the
    sender goes on unless the outlet says that it is paused (the other order hangs).
 3. At most `TURN_BYTES` per turn of the loop, so that a fast reader starves nobody.
-4. The sender owns its file descriptor and closes it once, after the last thread has left it.
+4. The sender owns its source and closes it once, after the last thread has left it.
 
 Units: bytes, half-open offsets.
 Runs in: worker.
@@ -16,11 +16,11 @@ Runs in: worker.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from mirror.serve.file_pages import WINDOW_BYTES, FilePages
+from mirror.serve.file_pages import WINDOW_BYTES
+from mirror.serve.sources import Source
 
 REMAINDER_BYTES: Final = 16_384
 TURN_BYTES: Final = 4 << 20
@@ -39,38 +39,35 @@ class Outlet(Protocol):
         """Hand bytes to the transport, which keeps what the socket does not take."""
 
 
-class ShortFileError(OSError):
-    """The file ended before the segment did."""
+class ShortSourceError(OSError):
+    """The source ended before the segment did."""
 
 
-class FileSender:
-    """Sends `[at, end)` of one file; `end` may move on between calls."""
+class Sender:
+    """Sends `[at, end)` of one source; `end` may move on between calls."""
 
     __slots__ = (
         "_done",
         "_end",
-        "_fd",
         "_is_closed",
         "_is_pumping",
         "_is_warming",
         "_outlet",
-        "_pages",
         "_sent",
+        "_source",
         "at",
     )
 
     def __init__(
         self,
         outlet: Outlet,
-        pages: FilePages,
-        fd: int,
+        source: Source,
         at: int,
         sent: Callable[[int], None],
     ) -> None:
         """`sent` is told how many bytes went out, after each turn that sent some."""
         self._outlet = outlet
-        self._pages = pages
-        self._fd = fd
+        self._source = source
         self._sent = sent
         self._done: Callable[[OSError | None], None] = _ignore
         self._end = at
@@ -81,7 +78,7 @@ class FileSender:
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "warming" if self._is_warming else "open"
-        return f"<FileSender {self.at}/{self._end} {state}>"
+        return f"<Sender {self.at}/{self._end} {state}>"
 
     def send_until(self, end: int, done: Callable[[OSError | None], None]) -> None:
         """Send up to `end`, then call `done` with None, or with what went wrong.
@@ -126,10 +123,10 @@ class FileSender:
             done, self._done = self._done, _ignore
             done(failure)
 
-    def replace_file(self, fd: int) -> None:
-        """Go on at the same offset in another file of the same bytes."""
-        os.close(self._fd)
-        self._fd = fd
+    def replace(self, source: Source) -> None:
+        """Go on at the same offset in another source of the same bytes; not while one is warmed."""
+        self._source.close()
+        self._source = source
 
     def close(self) -> None:
         """Stop for good; idempotent."""
@@ -138,7 +135,7 @@ class FileSender:
         self._is_closed = True
         self._done = _ignore
         if not self._is_warming:
-            os.close(self._fd)
+            self._source.close()
 
     def _pump(self) -> None:
         outlet = self._outlet
@@ -147,13 +144,13 @@ class FileSender:
             if budget_bytes <= 0:
                 asyncio.get_running_loop().call_soon(self.resume)
                 return
-            window = self._pages.read(self._fd, self.at, min(self._end - self.at, WINDOW_BYTES))
+            window = self._source.read(self.at, min(self._end - self.at, WINDOW_BYTES))
             if window is None:
                 self._is_warming = True
-                self._pages.warm(self._fd, self.at).add_done_callback(self._warmed)
+                self._source.warm(self.at).add_done_callback(self._warmed)
                 return
             if not window:
-                raise ShortFileError(f"ends at {self.at}, {self._end} expected")
+                raise ShortSourceError(f"ends at {self.at}, {self._end} expected")
             taken = outlet.write_some(window)
             if taken < len(window):
                 rest = bytes(window[taken : taken + REMAINDER_BYTES])
@@ -165,7 +162,7 @@ class FileSender:
     def _warmed(self, _: asyncio.Future[None]) -> None:
         self._is_warming = False
         if self._is_closed:
-            os.close(self._fd)
+            self._source.close()
             return
         self.resume()
 

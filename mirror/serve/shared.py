@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 from mirror.config import Config
 from mirror.events import EventLog
 from mirror.http.authority import Authority, parse_authority
+from mirror.serve.asks import Asks
 from mirror.serve.client_address import TrustedProxies, client_address
 from mirror.serve.file_pages import FilePages
 from mirror.serve.head_parser import parse_head
+from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo
 from mirror.serve.ports import Counting, Keeper, Page, StoreView
@@ -26,8 +28,10 @@ class Shared:
     """The rooms' doors, the hot map, the memo, the wheel and the limits, for one worker."""
 
     __slots__ = (
+        "asks",
         "config",
         "counters",
+        "held",
         "hot",
         "is_draining",
         "keeper",
@@ -63,6 +67,8 @@ class Shared:
         self.config = config
         self.reader = reader
         self.keeper = keeper
+        self.asks = Asks(keeper)
+        self.held = HeldBytes(HELD_TOTAL_BYTES)
         self.counters = counters
         self.view = counters.view
         self.page = page

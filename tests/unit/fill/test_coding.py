@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.fill.coding import CodingError, decode_content
+from mirror.fill.coding import MEMBERS_MAX, CodingError, decode_content
 
 
 @given(st.binary(max_size=5000), st.sampled_from(["gzip", "GZIP", " x-gzip "]))
@@ -28,6 +28,14 @@ def test_several_members_are_one_content() -> None:
 
 def test_a_leading_empty_member_is_no_end() -> None:
     assert decode_content(gzip.compress(b"") + gzip.compress(b"cd"), "gzip", 4) == b"cd"
+
+
+def test_many_members_are_refused_before_they_are_many_copies() -> None:
+    """A megabyte of empty members took a second, four took sixteen."""
+    member = gzip.compress(b"")
+    assert decode_content(member * MEMBERS_MAX, "gzip", 4) == b""
+    with pytest.raises(CodingError, match="members"):
+        decode_content(member * (MEMBERS_MAX + 1), "gzip", 4)
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ class FakeKeeper:
         self.script: Script = _absent
         self.asked: list[Ask] = []
         self.used_keys: list[str] = []
+        self.is_connected = True
 
     async def ask(self, ask: Ask) -> Reply:
         self.asked.append(ask)

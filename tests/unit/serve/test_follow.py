@@ -11,7 +11,7 @@ import pytest
 
 from mirror.accounting.counters import Outcome
 from mirror.config import Config, Trust
-from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody
+from mirror.fill.bodies import GrowingBody, InlineBody
 from mirror.fill.messages import Ask, Failed, FlightState, GrowingAnswer, Progress, Purpose
 from mirror.route.route import ContentClass
 from mirror.store.files import REAL_FILES
@@ -321,80 +321,6 @@ async def test_connection_serves_the_next_request_after_a_followed_one(tmp_path:
         flight.verify()
         first = parse_answer(await end(reader, writer))
         assert (first.content, parse_answer(first.rest).content) == (CONTENT, b"live\n")
-
-
-class Passing:
-    """A pass-through body under the test's hand."""
-
-    def __init__(self, length: int) -> None:
-        self.released = 0
-        self.credited = 0
-        self.body = PassThroughBody(
-            make_entry(CRATE_KEY, CONTENT),
-            length,
-            on_read=self._on_read,
-            on_release=self._on_release,
-        )
-
-    def _on_read(self, count: int) -> None:
-        self.credited += count
-
-    def _on_release(self) -> None:
-        self.released += 1
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/1.0"])
-async def test_pass_through_arrives_whole(tmp_path: Path, length: int, version: str) -> None:
-    async with running_worker(tmp_path) as bench:
-        passing = Passing(length)
-        bench.keeper.answer(passing.body)
-        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} {version}")
-        for at in range(0, len(CONTENT), 50_000):
-            passing.body.feed(CONTENT[at : at + 50_000])
-            await asyncio.sleep(0.001)
-        passing.body.finish(None)
-        answer = parse_answer(await end(reader, writer))
-        assert answer.is_complete
-        assert answer.content == CONTENT
-        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss"
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-async def test_aborted_pass_through_is_incomplete(tmp_path: Path, length: int) -> None:
-    async with running_worker(tmp_path) as bench:
-        passing = Passing(length)
-        bench.keeper.answer(passing.body)
-        reader, writer = await begin(bench)
-        passing.body.feed(CONTENT[:1000])
-        received = await read_all(reader, 0.2)
-        passing.body.finish(Failed(status=502, reason="wrong digest"))
-        answer = parse_answer(received + await end(reader, writer))
-        assert not answer.is_complete
-
-
-async def test_aborted_pass_through_is_a_status_for_http10(tmp_path: Path) -> None:
-    async with running_worker(tmp_path) as bench:
-        passing = Passing(len(CONTENT))
-        bench.keeper.answer(passing.body)
-        reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} HTTP/1.0")
-        passing.body.feed(CONTENT[:1000])
-        passing.body.finish(Failed(status=502, reason="wrong digest"))
-        assert parse_answer(await end(reader, writer)).status == 503
-
-
-async def test_slow_reader_of_a_pass_through_holds_the_sender_back(tmp_path: Path) -> None:
-    async with running_worker(tmp_path) as bench:
-        passing = Passing(-1)
-        bench.keeper.answer(passing.body)
-        _, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=1)
-        writer.write(f"GET {CRATE_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
-        for _ in range(400):
-            passing.body.feed(CONTENT[:100_000])
-        await asyncio.sleep(0.2)
-        assert passing.credited < 40_000_000
-        writer.transport.abort()
-        await until(lambda: passing.released)
 
 
 async def test_restarted_keeper_goes_on_in_the_same_file(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
+from tests.unit.serve.slow_client import SlowClient
 from tests.unit.serve.test_head_parser import CARGO_HEAD, REFUSED
 
 CONTENT = b'{"name":"serde"}\n'
@@ -160,6 +161,60 @@ async def test_absolute_form_must_name_this_server(
     config = config_with(public_url="http://mirror.example:8080")
     async with running_worker(tmp_path, config) as bench:
         assert (await bench.get(target)).status == status
+
+
+@pytest.mark.parametrize(
+    ("local", "authority", "status"),
+    [
+        pytest.param(("127.0.0.1", 8080), "localhost:8080", 200, id="loopback"),
+        pytest.param(("127.9.9.9", 8080), "LOCALHOST:8080", 200, id="any-loopback-any-case"),
+        pytest.param(("::1", 8080, 0, 0), "localhost:8080", 200, id="ipv6"),
+        pytest.param(("::ffff:127.0.0.1", 8080, 0, 0), "localhost:8080", 200, id="mapped"),
+        pytest.param(("127.0.0.1", 80), "localhost", 200, id="the-port-of-the-scheme"),
+        pytest.param(("127.0.0.1", 8080), "localhost", 421, id="not-the-port-of-the-scheme"),
+        pytest.param(("127.0.0.1", 8080), "localhost:8081", 421, id="other-port"),
+        pytest.param(("192.0.2.1", 8080), "localhost:8080", 421, id="not-loopback"),
+        pytest.param(None, "localhost:8080", 421, id="unix-socket"),
+    ],
+)
+async def test_localhost_is_here_on_a_loopback_address_only(
+    tmp_path: Path, local: object, authority: str, status: int
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        client = SlowClient(bench, local=local)
+        client.ask(f"GET http://{authority}/robots.txt HTTP/1.1")
+        assert (await client.answer()).status == status
+        client.leave()
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    [
+        pytest.param(f"HEAD {INDEX_TARGET}  HTTP/1.1", id="parser"),
+        pytest.param(f"HEAD {INDEX_TARGET} HTTP/3.0", id="version"),
+        pytest.param("HEAD /../etc/passwd HTTP/1.1", id="traversal"),
+        pytest.param("HEAD http://evil.test/x HTTP/1.1", id="authority"),
+        pytest.param(f"\r\nHEAD {INDEX_TARGET} HTTP/1.1\r\nX: {'y' * 2000}", id="too-large"),
+        pytest.param(f"HEAD /{'a' * 2000} HTTP/1.1", id="too-long"),
+    ],
+)
+async def test_refused_head_request_gets_no_content(tmp_path: Path, request_line: str) -> None:
+    async with running_worker(tmp_path, config_with(max_head=1000)) as bench:
+        received = await bench.exchange(raw("Host: m", line=request_line))
+        answer = parse_answer(received, is_head=True)
+        assert 400 <= answer.status < 510
+        assert int(answer.fields["content-length"]) > 0
+        assert answer.rest == b""
+
+
+async def test_late_head_request_gets_no_content(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        client = SlowClient(bench)
+        client.connection.data_received(b"HEAD / HTTP/1.1\r\nHost")
+        client.connection.expire()
+        answer = await client.answer(is_head=True)
+        assert (answer.status, answer.rest) == (408, b"")
+        client.leave()
 
 
 async def test_host_routes_origin_form(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.unit.serve.fakes import (
 
 CONTENT = b'{"name":"serde"}\n'
 BIG = b"0123456789abcdef" * 8192
+DETAILS = {502: "wrong-content", 503: "unavailable", 504: "upstream-timeout"}
 
 
 async def test_hot_entry_is_looked_up_once(tmp_path: Path) -> None:
@@ -161,7 +162,8 @@ async def test_trouble_serves_the_stale_copy(tmp_path: Path, status: int) -> Non
         bench.keeper.answer(Failed(status=status, reason="the keeper is away"))
         answer = await bench.get(INDEX_TARGET)
         assert (answer.status, answer.content) == (200, CONTENT)
-        assert answer.fields["cache-status"].startswith("rust-mirror; fwd=stale; ttl=-1; detail=")
+        detail = DETAILS[status]
+        assert answer.fields["cache-status"] == f"rust-mirror; fwd=stale; ttl=-1; detail={detail}"
         assert bench.count(ContentClass.INDEX, Outcome.STALE) == (1, len(CONTENT))
 
 
@@ -171,7 +173,26 @@ async def test_trouble_without_a_copy_is_no_404(tmp_path: Path, status: int) -> 
         bench.keeper.answer(Failed(status=status, reason="away", retry_after_s=7))
         answer = await bench.get(INDEX_TARGET)
         assert (answer.status, answer.fields["retry-after"]) == (status, "7")
-        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss; detail=away"
+        detail = DETAILS[status]
+        assert answer.fields["cache-status"] == f"rust-mirror; fwd=uri-miss; detail={detail}"
+
+
+@pytest.mark.parametrize("status", [404, 416, 500, 502, 503, 504])
+async def test_upstream_words_and_addresses_stay_here(tmp_path: Path, status: int) -> None:
+    async with running_worker(tmp_path) as bench:
+        bench.keeper.answer(Failed(status=status, reason="10.1.2.3:8443 said <secret>"))
+        received = await bench.exchange(f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
+        assert b"; detail=" in received
+        assert b"10.1.2.3" not in received
+        assert b"secret" not in received
+
+
+async def test_client_may_know_that_the_keeper_is_away(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        bench.keeper.is_connected = False
+        bench.keeper.answer(Failed(status=503, reason="away", retry_after_s=7))
+        answer = await bench.get(INDEX_TARGET)
+        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss; detail=keeper-away"
 
 
 async def test_inline_answer_obeys_conditions_and_ranges(tmp_path: Path) -> None:

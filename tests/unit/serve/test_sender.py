@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mirror.serve.file_pages import WINDOW_BYTES, FilePages
-from mirror.serve.sender import REMAINDER_BYTES, FileSender, ShortFileError
+from mirror.serve.sender import REMAINDER_BYTES, Sender, ShortSourceError
+from mirror.serve.sources import ContentSource, FileSource
 
 CONTENT = os.urandom(1_000_003)
 
@@ -85,17 +86,41 @@ async def test_segment_arrives_whole(
 ) -> None:
     outlet = FakeOutlet(takes)
     counted: list[int] = []
-    sender = FileSender(outlet, FilePages(), os.open(file, os.O_RDONLY), segment[0], counted.append)
-    await sender.send(segment[1])
+    sources = (FileSource(FilePages(), os.open(file, os.O_RDONLY)), ContentSource(CONTENT))
+    for source in sources:
+        outlet.received.clear()
+        counted.clear()
+        sender = Sender(outlet, source, segment[0], counted.append)
+        await sender.send(segment[1])
+        sender.close()
+        assert outlet.received == CONTENT[slice(*segment)]
+        assert sum(counted) == segment[1] - segment[0]
+
+
+def test_window_of_content_is_a_view() -> None:
+    source = ContentSource(CONTENT)
+    window = source.read(10, len(CONTENT))
+    assert window is not None
+    assert window.obj is CONTENT
+    assert len(window) == WINDOW_BYTES
+    assert not source.read(len(CONTENT), 1)
+    source.close()
+
+
+async def test_sender_goes_on_in_another_source_of_the_same_bytes(file: Path) -> None:
+    outlet = FakeOutlet()
+    sender = Sender(outlet, ContentSource(CONTENT), 0, lambda _: None)
+    await sender.send(500_000)
+    sender.replace(FileSource(FilePages(), os.open(file, os.O_RDONLY)))
+    await sender.send(len(CONTENT))
     sender.close()
-    assert outlet.received == CONTENT[slice(*segment)]
-    assert sum(counted) == segment[1] - segment[0]
+    assert outlet.received == CONTENT
 
 
 async def test_remainder_that_left_at_once_does_not_hang(file: Path) -> None:
     """The transport may send what it is handed without ever pausing; then nobody calls back."""
     outlet = FakeOutlet(lambda size: size - 1)
-    sender = FileSender(outlet, FilePages(), os.open(file, os.O_RDONLY), 0, lambda _: None)
+    sender = Sender(outlet, FileSource(FilePages(), os.open(file, os.O_RDONLY)), 0, lambda _: None)
     await asyncio.wait_for(sender.send(len(CONTENT)), 2)
     sender.close()
 
@@ -103,7 +128,7 @@ async def test_remainder_that_left_at_once_does_not_hang(file: Path) -> None:
 async def test_paused_outlet_is_left_alone_until_it_resumes(file: Path) -> None:
     outlet = FakeOutlet(lambda _: 100)
     outlet.pauses_on_push = True
-    sender = FileSender(outlet, FilePages(), os.open(file, os.O_RDONLY), 0, lambda _: None)
+    sender = Sender(outlet, FileSource(FilePages(), os.open(file, os.O_RDONLY)), 0, lambda _: None)
     sending = asyncio.create_task(sender.send(len(CONTENT)))
     while not sending.done():
         await asyncio.sleep(0)
@@ -119,7 +144,7 @@ async def test_paused_outlet_is_left_alone_until_it_resumes(file: Path) -> None:
 
 async def test_cold_windows_are_warmed_by_a_thread(file: Path) -> None:
     outlet, pages = FakeOutlet(), ColdPages()
-    sender = FileSender(outlet, pages, os.open(file, os.O_RDONLY), 0, lambda _: None)
+    sender = Sender(outlet, FileSource(pages, os.open(file, os.O_RDONLY)), 0, lambda _: None)
     await asyncio.wait_for(sender.send(len(CONTENT)), 5)
     sender.close()
     pages.close()
@@ -130,7 +155,7 @@ async def test_cold_windows_are_warmed_by_a_thread(file: Path) -> None:
 async def test_descriptor_outlives_a_thread_that_reads_it(file: Path) -> None:
     outlet, pages = FakeOutlet(), ColdPages()
     fd = os.open(file, os.O_RDONLY)
-    sender = FileSender(outlet, pages, fd, WINDOW_BYTES, lambda _: None)
+    sender = Sender(outlet, FileSource(pages, fd), WINDOW_BYTES, lambda _: None)
     sender.send_until(len(CONTENT), lambda _: None)
     assert "warming" in repr(sender)
     sender.close()
@@ -142,8 +167,10 @@ async def test_descriptor_outlives_a_thread_that_reads_it(file: Path) -> None:
 
 
 async def test_short_file_is_an_error(file: Path) -> None:
-    sender = FileSender(FakeOutlet(), FilePages(), os.open(file, os.O_RDONLY), 0, lambda _: None)
-    with pytest.raises(ShortFileError):
+    sender = Sender(
+        FakeOutlet(), FileSource(FilePages(), os.open(file, os.O_RDONLY)), 0, lambda _: None
+    )
+    with pytest.raises(ShortSourceError):
         await sender.send(len(CONTENT) + 1)
     sender.close()
 
@@ -151,7 +178,7 @@ async def test_short_file_is_an_error(file: Path) -> None:
 async def test_lost_connection_ends_the_sending(file: Path) -> None:
     outlet = FakeOutlet()
     outlet.is_gone = True
-    sender = FileSender(outlet, FilePages(), os.open(file, os.O_RDONLY), 0, lambda _: None)
+    sender = Sender(outlet, FileSource(FilePages(), os.open(file, os.O_RDONLY)), 0, lambda _: None)
     with pytest.raises(ConnectionResetError):
         await sender.send(10)
     sender.close()
@@ -161,7 +188,7 @@ async def test_cancelled_send_leaves_the_descriptor_to_close(file: Path) -> None
     outlet = FakeOutlet(lambda _: 0)
     outlet.pauses_on_push = True
     fd = os.open(file, os.O_RDONLY)
-    sender = FileSender(outlet, FilePages(), fd, 0, lambda _: None)
+    sender = Sender(outlet, FileSource(FilePages(), fd), 0, lambda _: None)
     sending = asyncio.create_task(sender.send(len(CONTENT)))
     await asyncio.sleep(0)
     sending.cancel()
