@@ -21,7 +21,6 @@ import os
 import re
 import resource
 import secrets
-import signal
 import socket
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
@@ -31,6 +30,7 @@ import uvloop
 import mirror
 from mirror.accounting.counters import Counters
 from mirror.addresses import parse_listen
+from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
 from mirror.clock import SystemClock
 from mirror.config import Config
 from mirror.config_rules import MAX_WORKERS
@@ -49,9 +49,7 @@ from mirror.supervisor.listeners import Listeners, inherited_sockets, open_contr
 from mirror.supervisor.posts import process_name
 from mirror.supervisor.supervisor import Supervisor
 
-KEEPER_SOCKET = "keeper.sock"
 _INSTANCE = "instance"  # the name of this mirror among others, made once
-CONTROL_SOCKET = "control.sock"
 _LOCK = "supervisor.lock"
 _MAX_UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 _PAGE_SLOTS = 2 * MAX_WORKERS  # every worker beside its successor
@@ -188,13 +186,6 @@ async def _worker(
         reader.close()
         counters.close()
     return 0
-
-
-def stop_event() -> asyncio.Event:
-    """Return an event that SIGTERM sets; must be called inside the running loop."""
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    return stop
 
 
 def _loop_token(state_path: str) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import os
 import socket
@@ -24,7 +25,7 @@ from mirror.accounting.counters import KEEPER_SLOT, Counters
 from mirror.accounting.totals import read_totals
 from mirror.accounting.traffic import UpstreamTraffic
 from mirror.addresses import parse_listen
-from mirror.app import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
+from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
 from mirror.control.hosts import AllowedHosts
@@ -40,9 +41,10 @@ from mirror.route.route import UpstreamName
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
+from mirror.store.state import STATE_NAME, StateDatabase
 from mirror.store.store import Store
 from mirror.supervisor.children import Ready
-from mirror.upstream.pools import open_pools
+from mirror.upstream.pools import Pools, open_pools
 
 BEAT_S = 0.25
 LOOP_CHECK_S = 2.0  # how long a start waits for the resolver; without a network it answers late
@@ -96,6 +98,8 @@ async def _open(
     stack.callback(store.close)
     reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
+    state = await asyncio.to_thread(StateDatabase.open, os.path.join(state_path, STATE_NAME))
+    stack.callback(state.close)
     pools = open_pools(
         config.upstream,
         own_token=inherited.loop_token,
@@ -105,14 +109,13 @@ async def _open(
     )
     stack.push_async_callback(pools.aclose)
     by_name = {name: pools[name.value] for name in UpstreamName}
-    filler = Filler(store, by_name, config, clock, events, reader=reader)
+    filler = Filler(
+        store, by_name, config, clock, events, reader=reader, note_channel=state.note_channel
+    )
     stack.push_async_callback(filler.aclose)
     server = KeeperServer(filler, os.path.join(state_path, KEEPER_SOCKET), log=events)
     stack.push_async_callback(server.aclose)
     await server.start()
-
-    def upstreams() -> list[dict[str, Any]]:
-        return [{"name": name, "urls": getattr(config.upstream, name).urls} for name in pools]
 
     source = StatusSource(
         config=config,
@@ -120,7 +123,11 @@ async def _open(
         clock=clock,
         traffic=lambda: traffic_of(read_totals(state_path)),
         keeper=KeeperView(
-            store=store, listen=inherited.listen, started_at=started_at, upstreams=upstreams
+            store=store,
+            listen=inherited.listen,
+            started_at=started_at,
+            upstreams=lambda: _upstreams(pools),
+            channels=state.channels,
         ),
     )
     control = ControlServer(lambda: build_status(source), _hosts(config))
@@ -130,6 +137,13 @@ async def _open(
 
 def _open_store(config: Config, page: SharedPage, clock: Clock, events: EventLog) -> Store:
     return Store.open(config.store, config.state, RealFiles(), clock, page, log=events)
+
+
+def _upstreams(pools: Pools) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "urls": [dataclasses.asdict(health) for health in pool.health()]}
+        for name, pool in pools.items()
+    ]
 
 
 def _hosts(config: Config) -> AllowedHosts:

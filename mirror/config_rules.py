@@ -22,6 +22,7 @@ from mirror.config import Config
 from mirror.errors import ConfigError
 
 NOT_AVAILABLE = "not available in this version"
+UPSTREAMS = ("releases", "crates", "index")
 MAX_WORKERS = 64  # far above useful: the records of the shared page are laid out for twice as many
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
@@ -37,6 +38,8 @@ def check(config: Config) -> None:
         allowed = rule(value)
         if allowed:
             raise ConfigError(key, _plain(value), allowed)
+    for name in UPSTREAMS:
+        _check_connect_to(config, f"upstream.{name}")
 
 
 def value_of(config: Config, key: str) -> object:
@@ -45,6 +48,24 @@ def value_of(config: Config, key: str) -> object:
     for part in key.split("."):
         value = getattr(value, part)
     return value
+
+
+def _check_connect_to(config: Config, section: str) -> None:
+    """`connect_to` replaces what DNS says; an address is connected to without asking DNS."""
+    connect_to = value_of(config, f"{section}.connect_to")
+    urls = value_of(config, f"{section}.urls")
+    parts = _split_url(urls[0]) if isinstance(urls, tuple) else None
+    if connect_to and parts is not None and _is_address(parts.hostname or ""):
+        allowed = f"empty, or a host name instead of the address in {section}.urls"
+        raise ConfigError(f"{section}.connect_to", connect_to, allowed)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(value: object) -> object:

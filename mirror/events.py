@@ -8,7 +8,9 @@ Rules:
 4. Each process keeps its latest lines in a bounded file of its own,
    `<state>/events/<process>.jsonl` with one predecessor `.old`: they survive its death, and
    reading them needs no live process.
-5. Telling is never a reason to fail: a full disk or a closed standard error loses the line.
+5. Telling is never a reason to fail or to wait: a full disk, a closed standard error, or a pipe
+   that nobody reads loses the line. Lines lost on standard error are counted, and the next one that
+   passes follows an `events-lost` with their number.
 
 Units: `time` is UTC in ISO 8601 with microseconds.
 Runs in: worker, keeper, supervisor, commands.
@@ -17,8 +19,12 @@ Runs in: worker, keeper, supervisor, commands.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import select
+import socket
+import stat
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -44,17 +50,32 @@ class EventSink:
 
     def __init__(self, directory: Path | None, process: str, *, stderr_fd: int = 2) -> None:
         self._path = None if directory is None else directory / f"{process}.jsonl"
+        self._process = process
         self._stderr_fd = stderr_fd
+        self._lost_total = 0  # since the last line that passed
 
     def info(self, line: str) -> None:
         """Write one line; the level is already inside it."""
-        content = line.encode("ascii", "backslashreplace") + b"\n"
+        content = _content(line)
+        self._tell(content)
         with contextlib.suppress(OSError):  # rule 5
-            os.write(self._stderr_fd, content)
-        with contextlib.suppress(OSError):
             self._keep(content)
 
     warning = error = info
+
+    def _tell(self, content: bytes) -> None:
+        lost_total = self._lost_total
+        try:
+            if lost_total:
+                write_at_once(self._stderr_fd, self._loss(lost_total))
+                self._lost_total = 0
+            write_at_once(self._stderr_fd, content)
+        except OSError:
+            self._lost_total += 1
+
+    def _loss(self, lost_total: int) -> bytes:
+        named = {"level": "warning", "event": "events-lost", "process": self._process}
+        return _content(_rendered(None, "", named | {"pid": os.getpid(), "lost": lost_total}))
 
     def _keep(self, content: bytes) -> None:
         # Opened for each line: events are rare, and a worker then holds no descriptor for them.
@@ -69,6 +90,51 @@ class EventSink:
             os.close(fd)
         if is_full:
             os.replace(self._path, self._path.with_suffix(".old"))
+
+
+def write_at_once(fd: int, content: bytes) -> None:
+    """Write to what `fd` is, all of it or nothing, without ever waiting for its reader.
+
+    `fd` itself stays blocking: it is shared with other programs. Up to PIPE_BUF (4096) bytes.
+    Raises: OSError, also when it would have to wait.
+    """
+    kind = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(kind):  # as systemd gives it; a socket cannot be opened again
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            sock.send(content, socket.MSG_DONTWAIT)
+    elif stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+        own_fd = _opened_again(fd)
+        try:
+            os.write(fd if own_fd is None else own_fd, content)
+        finally:
+            if own_fd is not None:
+                os.close(own_fd)
+    else:
+        os.write(fd, content)
+
+
+def _opened_again(fd: int) -> int | None:
+    """Return a non-blocking descriptor of its own for a pipe or terminal.
+
+    None when this user may not open it (a pipe made by root before it gave up its rights); then
+    there is room at this moment, and only a process that fills it in between can make us wait.
+    Asking for room is not enough where it can be avoided: our processes share one pipe, and
+    1. this process and another one ask, both are told that there is room for one line
+    2. the other one writes its line
+    3. this one writes and waits, for ever when nobody reads.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        return os.open(f"/proc/self/fd/{fd}", flags)
+    poller = select.poll()
+    poller.register(fd, select.POLLOUT)
+    if not poller.poll(0):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return None
+
+
+def _content(line: str) -> bytes:
+    return line.encode("ascii", "backslashreplace") + b"\n"
 
 
 def open_events(process: str, state_path: str | None, *, stderr_fd: int = 2) -> EventLog:

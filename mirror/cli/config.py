@@ -38,7 +38,7 @@ def show(config_file: Path | None, settings: tuple[str, ...], origin: bool) -> i
 @config_options
 def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
     """Check the configuration; exit code 1 when `serve` would refuse it."""
-    loaded = sources_of(config_file, settings).load_with_origins()
+    loaded = sources_of(config_file, settings).load_usable()
     click.echo(f"ok: {loaded.file or 'built-in defaults'}")
     if not loaded.config.upstream.contact:
         click.echo("advice: set upstream.contact, so that upstreams can reach you", err=True)

@@ -11,9 +11,9 @@ import os
 import socket
 from typing import Any
 
+from mirror.child import CONTROL_SOCKET
 from mirror.errors import StoreError
 
-SOCKET_NAME = "control.sock"
 _TIMEOUT_S = 5.0
 
 
@@ -33,7 +33,7 @@ def ask_control(state_path: str, target: str) -> dict[str, Any] | None:
 
     Raises: StoreError when the socket may not be used, or answers with an error.
     """
-    path = os.path.join(state_path, SOCKET_NAME)
+    path = os.path.join(state_path, CONTROL_SOCKET)
     connection = _UnixConnection(path)
     try:
         connection.request("GET", target)

@@ -26,7 +26,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mirror.cli.demo_clients import Cargo, Client, Rustup, find_cargo, find_rustup
+from mirror.cli.demo_clients import (
+    Cargo,
+    Client,
+    Rustup,
+    find_cargo,
+    find_host_triple,
+    find_rustup,
+)
 from mirror.cli.demo_mirror import DemoError, DemoMirror, UpstreamUrls
 from mirror.cli.demo_requests import LikeCargo, LikeRustup
 from mirror.cli.tables import size_text, traffic_table
@@ -63,7 +70,7 @@ def demo() -> int:
 def _show(root: Path, console: Console) -> None:
     rustup, cargo = find_rustup(), find_cargo()
     with _step(console, "simulated upstream"):
-        simulator = start_simulator(rustup_binary=rustup)
+        simulator = start_simulator(rustup_binary=rustup, host_triple=find_host_triple(cargo))
     with simulator:
         urls = UpstreamUrls(
             releases=simulator.releases_url,

@@ -2,7 +2,8 @@
 
 Rules:
 1. The visitor's homes, toolchains and settings are neither read nor changed: every client gets an
-   environment made here. Only `rustup which cargo` runs in the visitor's own, to find the binary.
+   environment made here. Only `rustup which cargo` and `rustc -vV` run in the visitor's own, to
+   find the binary and the machine's target.
 2. Every round begins with new homes, so that a client asks for everything again.
 3. Each client has a deadline and its own process group, which is ended with it.
 
@@ -123,6 +124,29 @@ def find_cargo() -> Path | None:
         return None
     path = Path(answer.stdout.strip())
     return path if answer.returncode == 0 and path.is_file() else None
+
+
+def find_host_triple(cargo: Path | None) -> str:
+    """Return the target of this machine as the `rustc` beside `cargo` says it; "" without one.
+
+    The simulated releases have a compiler for one target, and rustup installs its own machine's.
+    """
+    if cargo is None:
+        return ""
+    try:
+        answer = subprocess.run(
+            [cargo.with_name("rustc"), "-vV"],
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_FIND_DEADLINE_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    lines = (line.partition("host: ") for line in answer.stdout.splitlines())
+    return next((triple.strip() for start, _, triple in lines if not start and triple), "")
 
 
 def _environment(mirror_url: str, home: Path) -> dict[str, str]:

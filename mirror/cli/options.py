@@ -32,6 +32,18 @@ class Sources:
     def load_with_origins(self) -> Loaded:
         return load_with_origins(self.file, os.environ, self.flags)
 
+    def load_usable(self) -> Loaded:
+        """Load, and look at the files that it names: what `serve` starts with must be usable.
+
+        Apart from loading, because `status` may be run by a user who cannot read them.
+        Raises: ConfigError.
+        """
+        from mirror.authorities import tls_context
+
+        loaded = self.load_with_origins()
+        tls_context(loaded.config.upstream.ca_file)
+        return loaded
+
 
 def config_options(command: F) -> F:
     """Add `--config` and `--set` to a command."""

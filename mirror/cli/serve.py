@@ -27,17 +27,21 @@ def serve(config_file: Path | None, settings: tuple[str, ...], listen: tuple[str
     \b
     Signals to the process:
       TERM, INT    finish transfers, then end; a second one ends at once
-      HUP          read the configuration again, replace workers one by one
+      HUP          read the configuration again, replace workers one by one, then the
+                   keeper; a wrong configuration changes nothing
       TTIN, TTOU   one worker more, one fewer
     \b
     Examples:
       rust-mirror serve
       rust-mirror serve --listen 0.0.0.0:8080 --set store.budget=50GiB
       rust-mirror serve --config /etc/rust-mirror/mirror.toml
+    \b
+    Exit codes: 0 told to stop, and drained; 1 it could not start, or was stopped by force;
+    2 wrong usage.
     """
     from mirror.app import serve as serve_until_stopped
 
     sources = sources_of(config_file, settings)
     if listen:
         sources.flags["serve.listen"] = ",".join(listen)
-    return serve_until_stopped(sources.load)
+    return serve_until_stopped(lambda: sources.load_usable().config)

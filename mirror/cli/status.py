@@ -21,7 +21,20 @@ from mirror.cli.control_socket import ask_control
 from mirror.cli.options import config_options, sources_of
 from mirror.clock import SystemClock
 from mirror.config import Config
-from mirror.errors import StoreError
+from mirror.errors import MirrorError, StoreError
+
+
+class NoMirrorError(MirrorError):
+    """Nobody answers for that state directory, and no process of it is alive."""
+
+    def __init__(self, state_path: str) -> None:
+        super().__init__(
+            f"no mirror is running here: state.path = {state_path!r}",
+            source=state_path,
+            retryable=True,
+            status=503,
+            hint="start one with `rust-mirror serve`, or name its directory: --set state.path=…",
+        )
 
 
 @click.command()
@@ -29,7 +42,10 @@ from mirror.errors import StoreError
 @click.option("--json", "as_json", is_flag=True, help="Print the whole document as JSON.")
 @click.option("--quiet", is_flag=True, help="Print nothing; the exit code says it all.")
 def status(config_file: Path | None, settings: tuple[str, ...], as_json: bool, quiet: bool) -> int:
-    """Show how a running mirror is doing. Exit code 1 when it is not well.
+    """Show how a running mirror is doing.
+
+    Exit codes: 0 every process is alive; 1 one is not, or no mirror runs there; 2 wrong usage.
+    An upstream that fails does not count: what is stored is served meanwhile.
 
     \b
     Examples:
@@ -37,7 +53,12 @@ def status(config_file: Path | None, settings: tuple[str, ...], as_json: bool, q
       rust-mirror status --json --set state.path=/var/lib/rust-mirror
     """
     config = sources_of(config_file, settings).load()
-    document = read_status(config)
+    try:
+        document = read_status(config)
+    except NoMirrorError:
+        if quiet:
+            return 1
+        raise  # `main` tells it on one line
     if as_json and not quiet:
         click.echo(json.dumps(document, indent=2))
     elif not quiet:
@@ -48,7 +69,7 @@ def status(config_file: Path | None, settings: tuple[str, ...], as_json: bool, q
 
 
 def read_status(config: Config) -> dict[str, Any]:
-    """Return the status document. Raises StoreError when no mirror has run there."""
+    """Return the status document. Raises NoMirrorError when no mirror runs there."""
     document = ask_control(config.state.path, "/status")
     return document if document is not None else _from_files(config)
 
@@ -60,11 +81,10 @@ def _from_files(config: Config) -> dict[str, Any]:
     from mirror.store.page import PAGE_NAME, SharedPage
 
     state = config.state.path
-    hint = "start one with `rust-mirror serve`, or name its state directory: --set state.path=…"
     try:
         page = SharedPage.attach(os.path.join(state, PAGE_NAME))
     except StoreError as exc:
-        raise StoreError(state, "no mirror is running here", hint=hint) from exc
+        raise NoMirrorError(state) from exc
     document = build_status(
         StatusSource(
             config=config,
@@ -74,5 +94,5 @@ def _from_files(config: Config) -> dict[str, Any]:
         )
     )
     if not any(item["is_alive"] for item in document["processes"]):
-        raise StoreError(state, "no mirror is running here", hint=hint)
+        raise NoMirrorError(state)
     return document

@@ -5,6 +5,7 @@ Runs in: commands (rich is imported here; `serve` never imports this).
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -28,6 +29,12 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
     budget = size_text(store["budget_bytes"])
     console.print(f"store {escape(store['path'])}: {used} of {budget}")
     console.print(_processes(document["processes"]))
+    if "upstreams" in document:
+        console.print(_upstreams(document["upstreams"], datetime.now(UTC).timestamp()))
+    else:
+        console.print("upstreams: unknown (keeper away)")
+    for channel, date in document.get("channels", {}).items():
+        console.print(f"channel {escape(_printable(channel))}: newest manifest of {escape(date)}")
     console.print(traffic_table(document["traffic"], "traffic since the state directory was made"))
     for event in document["events"][-_SHOWN_EVENTS:]:
         console.print(escape(_line(event)), soft_wrap=True)
@@ -49,10 +56,48 @@ def _processes(processes: list[dict[str, Any]]) -> Table:
     return table
 
 
+def _upstreams(upstreams: list[dict[str, Any]], now: float) -> Table:
+    table = Table(title="upstreams, in order of preference", title_justify="left")
+    for heading in ("upstream", "url", "state", "last failure"):
+        table.add_column(heading, overflow="fold")
+    for upstream in upstreams:
+        for health in upstream["urls"]:
+            cells = (health["url"], _state(health), _failure(health, now))
+            table.add_row(upstream["name"], *(escape(_printable(cell)) for cell in cells))
+    return table
+
+
+def _state(health: dict[str, Any]) -> str:
+    rests_for_s = health["rests_for_s"]
+    if health["is_left_alone"]:
+        return f"NOT ASKED for {rests_for_s:.0f} s: it said so"
+    if not health["is_failing"]:
+        return "ok"
+    return f"FAILING, asked last for {rests_for_s:.0f} s" if rests_for_s else "FAILING"
+
+
+def _failure(health: dict[str, Any], now: float) -> str:
+    if not health["last_error"]:
+        return "-"
+    return f"{_span(now - health['last_error_at'])} ago: {health['last_error']}"
+
+
+def _span(seconds: float) -> str:
+    """Return a time for people: whole seconds, minutes or hours, below 100 where it can be."""
+    for size_s, unit in ((1, "s"), (60, "min")):
+        if seconds < 100 * size_s:
+            return f"{max(0.0, seconds) / size_s:.0f} {unit}"
+    return f"{seconds / 3600:.0f} h"
+
+
 def _line(event: dict[str, Any]) -> str:
     known = ("time", "level", "event", "process", "pid")
     fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in known)
     time = str(event.get("time", ""))[:19]
     line = f"{time} {event.get('level')} {event.get('process')} {event.get('event')} {fields}"
-    # Values are plain text again after JSON: a terminal must not act on what is in them.
-    return "".join(c if c.isprintable() else "?" for c in line)
+    return _printable(line)
+
+
+def _printable(text: str) -> str:
+    """Values are plain text again after JSON: a terminal must not act on what is in them."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -25,7 +25,6 @@ import mirror
 from mirror.control.hosts import AllowedHosts
 from mirror.errors import StoreError
 
-SOCKET_NAME = "control.sock"
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _SHUTDOWN_S = 1.0
 _METHODS = ("GET", "HEAD")

@@ -37,12 +37,15 @@ class StoreView(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeeperView:
-    """What the living keeper adds. `upstreams` is a list of plain values for JSON."""
+    """What the living keeper adds. `upstreams` is a list of plain values for JSON: per upstream its
+    name and, for each of its URLs, how it behaves.
+    """
 
     store: StoreView
     listen: tuple[str, ...]
     started_at: float
     upstreams: Callable[[], list[dict[str, Any]]]
+    channels: Callable[[], Mapping[str, str]]  # the newest date that each has had here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +78,7 @@ def build_status(source: StatusSource) -> dict[str, Any]:
 
 def _add_keeper(document: dict[str, Any], keeper: KeeperView, clock: Clock) -> None:
     document["listen"] = list(keeper.listen)
+    document["channels"] = dict(keeper.channels())
     document["uptime_s"] = round(clock.now() - keeper.started_at, 1)
     document["store"]["used_bytes"] = keeper.store.used_bytes
     document["store"]["budget_bytes"] = keeper.store.budget_bytes

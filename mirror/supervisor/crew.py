@@ -114,12 +114,12 @@ class Crew:
         """Return the monotonic time of the child's last heartbeat, 0 for none."""
         return self._seams.page.heartbeat(child.slot) / 1000
 
-    def drain(self, child: Child, config: Config) -> None:
+    def drain(self, child: Child) -> None:
         """Tell `child` to end, once; `kill_at` is its deadline."""
         if child.phase is Phase.DRAINING:
             return
         child.phase = Phase.DRAINING
-        limit_s = config.serve.drain_timeout + DRAIN_GRACE_S
+        limit_s = child.config.serve.drain_timeout + DRAIN_GRACE_S
         if child.lane == KEEPER_LANE:
             limit_s = KEEPER_DRAIN_S
         child.kill_at = self._seams.clock.monotonic() + limit_s
@@ -148,6 +148,7 @@ class Crew:
             pid=forked.pid,
             lane=post.lane,
             slot=slot,
+            config=config,
             started_at=started_at,
             ready_fd=forked.ready_fd,
         )

@@ -16,11 +16,13 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from mirror.config import Config
 from mirror.store.page import KEEPER_SLOT
 
 KEEPER_LANE = -1
 STABLE_S = 10.0  # a life this long forgives earlier deaths
-RESTART_DELAYS_S = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+RESTART_DELAYS_S = (0.0, 0.1, 0.25, 0.5, 1.0)  # the longest, too, is whole again within 2 s
+RELIEF_AFTER_S = 1.25  # a worker silent this long gets a successor, though it may recover
 HEARTBEAT_LIMIT_S = 5.0  # beats come four times a second; a loop silent this long serves nobody
 START_LIMIT_S = 30.0  # a fork and imports; a first beat later than this never comes
 
@@ -38,6 +40,7 @@ class Child:
     pid: int
     lane: int
     slot: int
+    config: Config  # that it was started with
     started_at: float
     ready_fd: int
     phase: Phase = Phase.STARTING
@@ -49,12 +52,17 @@ class Child:
         return process_name(self.slot)
 
     def is_hung(self, beat_at: float, now: float) -> bool:
-        """`beat_at` 0: it has not beaten yet. A draining one has its deadline instead."""
-        if self.phase is Phase.DRAINING:
+        """`beat_at` 0: it has not beaten yet. A draining keeper has its deadline instead: it may
+        commit for longer than it can beat."""
+        if self.phase is Phase.DRAINING and self.lane == KEEPER_LANE:
             return False
         if beat_at <= 0:
             return now - self.started_at > START_LIMIT_S
         return now - beat_at > HEARTBEAT_LIMIT_S
+
+    def needs_relief(self, beat_at: float, now: float) -> bool:
+        """Whether somebody should accept in its place while it is silent."""
+        return self.phase is Phase.READY and 0 < beat_at < now - RELIEF_AFTER_S
 
 
 @dataclass(slots=True)

@@ -4,9 +4,11 @@ Rules:
 1. It sleeps in one `poll` on the signal wake-up pipe; every change happens in one turn after it:
    signals, deaths, readiness, silence, deadlines, starts.
 2. A worker is replaced by starting its successor on the same sockets first; only a ready successor
-   makes the former drain. A successor that dies leaves the former in place.
+   makes the former drain. A successor that dies leaves the former in place. So a worker that falls
+   silent is relieved early, which costs nothing should it recover, and killed late.
 3. SIGTERM or SIGINT: the workers drain, then the keeper ends; a second one, or a deadline, kills.
-   SIGHUP: read the configuration again and replace everybody; a wrong one changes nothing.
+   SIGHUP: read the configuration again and replace everybody. A wrong one changes nothing: it is
+   refused when read, or, when a process cannot start with it, everybody goes back (`trial`).
    SIGTTIN, SIGTTOU: one worker more, one fewer. A removed lane's sockets go to the last lane left.
 4. A child that refuses to start (`Exit.REFUSED`) before the mirror was ever ready ends the mirror:
    the cause is configuration. Later it is retried, because serving hits goes on meanwhile.
@@ -32,9 +34,10 @@ from mirror.config_sources import keep_values
 from mirror.errors import ConfigError
 from mirror.supervisor.children import Exit
 from mirror.supervisor.crew import Crew, Seams
-from mirror.supervisor.posts import HEARTBEAT_LIMIT_S, KEEPER_LANE, Child, Phase, Post
+from mirror.supervisor.posts import KEEPER_LANE, RELIEF_AFTER_S, Child, Phase, Post
+from mirror.supervisor.trial import Trial
 
-IDLE_POLL_S = 0.5  # how late a silent process may be noticed beyond its limit
+IDLE_POLL_S = 0.25  # how late a silent process may be noticed beyond its limit
 BUSY_POLL_S = 0.05  # while somebody starts or drains
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGTTIN", "SIGTTOU")
 _FIXED_AT_START = ("serve.listen", "control.listen", "store.path", "state.path")
@@ -44,14 +47,13 @@ class Supervisor:
     """Owns the posts. Use once: `run` returns the exit code of the command."""
 
     def __init__(self, config: Config, seams: Seams) -> None:
-        self._config = config
+        self._trial = Trial(config, worker_count(config))
         self._seams = seams
         self._events = seams.events
         self._crew = Crew(seams)
         self._keeper = Post(lane=KEEPER_LANE)
         self._posts = [Post(lane=lane) for lane in range(worker_count(config))]
         self._rolling: deque[Post] = deque()
-        self._is_keeper_stale = False
         self._is_stopping = False
         self._was_ready = False
         self._exit_code = 0
@@ -82,7 +84,7 @@ class Supervisor:
         for child, code in self._crew.reap():
             self._bury(child, code, now)
         self._notice_ready(now)
-        self._kill_silent(now)
+        self._judge_silent(now)
         self._kill_late(now)
         if self._is_stopping:
             self._stop_keeper_last()
@@ -91,7 +93,7 @@ class Supervisor:
             self._roll()
 
     def _sleep_s(self) -> float:
-        is_busy = self._rolling or self._is_stopping or self._is_keeper_stale
+        is_busy = self._rolling or self._is_stopping or self._is_stale(self._keeper)
         is_busy = is_busy or any(child.phase is not Phase.READY for child in self._crew)
         limit_s = BUSY_POLL_S if is_busy else IDLE_POLL_S
         now = self._seams.clock.monotonic()
@@ -129,7 +131,7 @@ class Supervisor:
         self._rolling.clear()
         for child in self._crew:
             if child.lane != KEEPER_LANE:
-                self._crew.drain(child, self._config)
+                self._crew.drain(child)
 
     def _reload(self) -> None:
         try:
@@ -137,13 +139,32 @@ class Supervisor:
         except ConfigError as exc:
             self._events.error("reload-refused", key=exc.key, reason=exc.message)
             return
-        self._config, differing = keep_values(config, self._config, _FIXED_AT_START)
+        config, differing = keep_values(config, self._trial.config, _FIXED_AT_START)
         if differing:
             self._events.warning("reload-needs-restart", keys=differing)
-        self._events.info("reloading", workers=worker_count(self._config))
-        self._is_keeper_stale = True
-        self._resize(worker_count(self._config))
+        self._events.info("reloading", workers=worker_count(config))
+        self._trial.begin(config, len(self._posts))
+        self._resize(worker_count(config))
         self._rolling.extend(post for post in self._posts if post not in self._rolling)
+
+    def _undo_reload(self, child: Child, code: int, now: float) -> None:
+        """Put the former configuration back in force: `child` could not start with the other."""
+        self._events.error("reload-undone", name=child.name, ended=_ended(code))
+        workers = self._trial.fail()
+        for post in self._posts:
+            if post.successor is not None:
+                self._crew.drain(post.successor)
+                post.successor = None
+        self._rolling.clear()
+        self._resize(workers)
+        stale = [post for post in self._posts if self._is_stale(post)]
+        self._rolling.extend(post for post in stale if post not in self._rolling)
+        for post in self._all_posts():
+            if post.child is None and post.restart_at is not None:
+                post.restart_at = now  # it waited because of the other configuration
+
+    def _is_stale(self, post: Post) -> bool:
+        return post.child is not None and post.child.config is not self._trial.config
 
     def _resize(self, count: int) -> None:
         count = max(1, min(count, MAX_WORKERS))
@@ -159,14 +180,14 @@ class Supervisor:
         """Drain the workers of `removed` lanes and give their sockets to the last lane left."""
         for child in self._crew:
             if child.lane in [post.lane for post in removed]:
-                self._crew.drain(child, self._config)
+                self._crew.drain(child)
         # The last lane's next worker takes the removed lanes' sockets; until it is ready,
         # connections to them wait in their queues.
         heir = self._posts[-1]
         others = [post for post in self._rolling if post in self._posts and post is not heir]
         self._rolling = deque([heir, *others])
         if heir.successor is not None:  # started without the sockets that it inherits
-            self._crew.drain(heir.successor, self._config)
+            self._crew.drain(heir.successor)
             heir.successor = None
 
     # One turn
@@ -178,6 +199,9 @@ class Supervisor:
             if post is not None:
                 post.child = None
                 post.restart_at = now
+        elif not self._is_stopping and self._trial.is_blamed(post, child, code):
+            self._forget(post, child, now)
+            self._undo_reload(child, code, now)
         elif code == Exit.REFUSED and not self._was_ready:
             self._events.error("start-refused", name=child.name)
             self._exit_code = 1
@@ -188,6 +212,13 @@ class Supervisor:
             self._rolling.clear()
         else:
             self._replace_dead(post, child, code, now)
+
+    def _forget(self, post: Post, child: Child, now: float) -> None:
+        if child is post.successor:
+            post.successor = None
+        else:
+            post.child = None
+            post.restart_at = now
 
     def _replace_dead(self, post: Post, child: Child, code: int, now: float) -> None:
         self._seams.page.count_restart(child.slot)
@@ -212,14 +243,29 @@ class Supervisor:
             self._was_ready = True
             listen = self._seams.listeners.bound
             self._events.info("ready", listen=listen, workers=len(self._posts))
+        if self._trial.has_passed(self._all_posts()):
+            self._trial.succeed()
+            self._events.info("reloaded", workers=len(self._posts))
 
-    def _kill_silent(self, now: float) -> None:
+    def _judge_silent(self, now: float) -> None:
         # A turn that comes late means that this process was stopped or starved, and its children
         # may have been too: their beats are judged in the next turn.
-        was_late = now - self._turned_at > HEARTBEAT_LIMIT_S / 2
+        was_late = now - self._turned_at > RELIEF_AFTER_S / 2
         self._turned_at = now
-        if was_late:
-            return
+        if not was_late:
+            self._relieve_silent(now)
+            self._kill_silent(now)
+
+    def _relieve_silent(self, now: float) -> None:
+        for post in self._posts:
+            child = post.child
+            if child is None or post.successor is not None or post in self._rolling:
+                continue
+            if child.needs_relief(self._crew.beat_at(child), now) and not self._is_stopping:
+                self._events.warning("process-silent", name=child.name)
+                self._rolling.appendleft(post)
+
+    def _kill_silent(self, now: float) -> None:
         for child in self._crew:
             beat_at = self._crew.beat_at(child)
             if not child.is_killed and child.is_hung(beat_at, now):
@@ -242,9 +288,8 @@ class Supervisor:
     def _roll(self) -> None:
         """Replace one worker at a time, the keeper after all of them."""
         if not self._rolling:
-            if self._is_keeper_stale and self._keeper.child is not None:
-                self._is_keeper_stale = False
-                self._crew.drain(self._keeper.child, self._config)
+            if self._keeper.child is not None and self._is_stale(self._keeper):
+                self._crew.drain(self._keeper.child)
             return
         post = self._rolling[0]
         if post.child is None and post.successor is None:
@@ -255,18 +300,20 @@ class Supervisor:
             former, post.child, post.successor = post.child, post.successor, None
             post.restart_at = None  # the former may have died meanwhile
             self._rolling.popleft()
+            if self._is_stale(post):  # another reload came while it started
+                self._rolling.append(post)
             if former is not None:
-                self._crew.drain(former, self._config)
+                self._crew.drain(former)
 
     def _stop_keeper_last(self) -> None:
         keeper = self._keeper.child
         if keeper is not None and all(child.lane == KEEPER_LANE for child in self._crew):
-            self._crew.drain(keeper, self._config)
+            self._crew.drain(keeper)
 
     def _start(self, post: Post) -> Child:
         if post.lane == KEEPER_LANE:
-            return self._crew.start_keeper(post, self._config, is_first=not self._was_ready)
-        return self._crew.start_worker(post, self._config, self._sockets_of(post))
+            return self._crew.start_keeper(post, self._trial.config, is_first=not self._was_ready)
+        return self._crew.start_worker(post, self._trial.config, self._sockets_of(post))
 
     def _sockets_of(self, post: Post) -> list[socket.socket]:
         listeners = self._seams.listeners

@@ -6,12 +6,15 @@ Rules:
 2. An origin that gave no answer at all gets one attempt instead of several for that time, so that
    clients behind a dead upstream are answered (stale or 503) soon.
 3. An origin that answered 429 with a Retry-After beyond the cap is left alone until then.
+4. The words of the last failure are kept for operators until the next one, also after a success.
 
-Units: seconds of the monotonic clock.
+Units: seconds of the monotonic clock; `_at` Unix seconds.
 Runs in: keeper.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from yarl import URL
 
@@ -21,10 +24,35 @@ DEMOTED_S = 10.0
 _SCHEMES = ("http", "https")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginHealth:
+    """What operators see of one URL. `is_failing`: the last thing it did was to fail.
+
+    `rests_for_s` is how long it is asked last, or not at all when `is_left_alone` (it asked for
+    that). `last_error` "" and `last_error_at` None: it has not failed since the keeper started.
+    """
+
+    url: str
+    is_failing: bool
+    is_left_alone: bool
+    rests_for_s: float
+    last_error: str
+    last_error_at: float | None
+
+
 class Origin:
     """`base` has no trailing slash; a path is appended to it byte for byte."""
 
-    __slots__ = ("_closed_until", "_demoted_until", "_was_silent", "base", "host")
+    __slots__ = (
+        "_closed_until",
+        "_demoted_until",
+        "_is_failing",
+        "_last_error",
+        "_last_error_at",
+        "_was_silent",
+        "base",
+        "host",
+    )
 
     def __init__(self, base: str) -> None:
         self.base = base
@@ -32,6 +60,9 @@ class Origin:
         self._demoted_until = 0.0
         self._was_silent = False
         self._closed_until = 0.0
+        self._is_failing = False
+        self._last_error = ""
+        self._last_error_at: float | None = None
 
     def url(self, path: str) -> URL:
         return URL(self.base + path, encoded=True)
@@ -52,9 +83,27 @@ class Origin:
     def close_for(self, now: float, seconds: float) -> None:
         self._closed_until = now + seconds
 
+    def note_error(self, words: str, at: float) -> None:
+        """Keep the words of a failure; `at` in Unix seconds."""
+        self._is_failing = True
+        self._last_error = words
+        self._last_error_at = at
+
     def restore(self) -> None:
         self._demoted_until = 0.0
         self._was_silent = False
+        self._is_failing = False
+
+    def health(self, now: float) -> OriginHealth:
+        closed_for_s = self.closed_for_s(now)
+        return OriginHealth(
+            url=self.base,
+            is_failing=self._is_failing,
+            is_left_alone=closed_for_s > 0,
+            rests_for_s=round(max(closed_for_s, self._demoted_until - now, 0.0), 1),
+            last_error=self._last_error,
+            last_error_at=self._last_error_at,
+        )
 
     def __repr__(self) -> str:
         return f"<Origin {self.base}>"

@@ -9,6 +9,8 @@ Rules:
 4. Requests carry this product's own User-Agent, never cargo's (crates.io counts cargo's), and
    `CDN-Loop`, so that a loop through other machines is found (RFC 8586).
 5. No library's name leaves: every failure is an `UpstreamError`.
+6. Waiting for one of our own connections has a deadline, and says nothing about the upstream: such
+   a failure demotes nobody and is not tried again here.
 
 Does not: verify, store, cap lengths, or decode content codings.
 Runs in: keeper.
@@ -39,7 +41,8 @@ from mirror.upstream.backoff import (
     next_step,
 )
 from mirror.upstream.egress import proxy_for
-from mirror.upstream.origin import Origin
+from mirror.upstream.origin import Origin, OriginHealth
+from mirror.upstream.queueing import Queueing
 from mirror.upstream.response import BROKEN, UpstreamResponse, reason_of
 from mirror.upstream.traffic import TrafficLine, TrafficMeter
 
@@ -57,6 +60,10 @@ class PoolSettings:
     fields: Mapping[str, str]
     proxy: str = ""
     backoff_first_s: float = BACKOFF_FIRST_S
+
+
+class _CrowdedError(UpstreamError):
+    """None of our own connections became free in time."""
 
 
 class Pool:
@@ -96,6 +103,11 @@ class Pool:
         finally:
             # `release` keeps the connection only when the content was read to its end.
             raw.release()
+
+    def health(self) -> tuple[OriginHealth, ...]:
+        """Return how each URL behaves, in order of preference."""
+        now = self._clock.monotonic()
+        return tuple(origin.health(now) for origin in self._origins)
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -143,6 +155,8 @@ class Pool:
         while True:
             try:
                 answer = await self._follow(origin, path, fields, line)
+            except _CrowdedError:
+                raise  # rule 6
             except UpstreamError as exc:
                 failures += 1
                 retry_after_s = exc.retry_after_s
@@ -161,12 +175,14 @@ class Pool:
                 origin.restore()
                 return answer
 
-    def _demote(self, origin: Origin) -> None:
+    def _demote(self, origin: Origin, words: str) -> None:
         origin.demote(self._clock.monotonic())
+        origin.note_error(words, self._clock.now())
 
     def _note_failure(self, origin: Origin, exc: UpstreamError, failures: int) -> None:
         now = self._clock.monotonic()
         origin.demote(now, silent=exc.upstream_status == 0)
+        origin.note_error(exc.reason, self._clock.now())
         if exc.upstream_status == 429 and exc.retry_after_s > RETRY_AFTER_CAP_S:
             origin.close_for(now, exc.retry_after_s)
         self._log.warning(
@@ -197,6 +213,7 @@ class Pool:
     async def _send(
         self, url: URL, fields: Mapping[str, str], line: TrafficLine
     ) -> aiohttp.ClientResponse:
+        queueing = Queueing()
         line.request()
         try:
             return await self._session.get(
@@ -204,8 +221,12 @@ class Pool:
                 headers=fields,
                 allow_redirects=False,
                 proxy=proxy_for(url, self._settings.proxy),
+                trace_request_ctx=queueing,
             )
         except (*BROKEN, ValueError) as exc:
+            if queueing.is_waiting:
+                reason = "all connections to it stay in use"
+                raise _CrowdedError(str(url), reason) from exc
             raise UpstreamError(str(url), reason_of(exc)) from exc
 
     def _sorted(self, url: URL, answer: aiohttp.ClientResponse) -> aiohttp.ClientResponse:

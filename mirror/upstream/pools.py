@@ -3,7 +3,8 @@
 Rules:
 1. A pool is named as its section: "releases", "crates", "index".
 2. Each pool has its own connections; `connect_to` belongs to the pool's first URL.
-3. No total deadline: bodies are big. Connecting and silence have deadlines.
+3. No total deadline: bodies are big. Connecting and silence have deadlines; a request that waits
+   for a connection of ours waits as long as for a silent upstream.
 
 Runs in: keeper.
 """
@@ -17,14 +18,15 @@ from collections.abc import Iterator, Mapping
 import aiohttp
 
 import mirror
+from mirror.authorities import tls_context
 from mirror.clock import Clock
 from mirror.config import Crates, Index, Releases, Upstream
 from mirror.errors import ConfigError
 from mirror.events import EventLog
 from mirror.upstream.backoff import BACKOFF_FIRST_S
-from mirror.upstream.egress import tls_context
 from mirror.upstream.origin import Origin, parse_origin
 from mirror.upstream.pool import Pool, PoolSettings
+from mirror.upstream.queueing import queueing_trace
 from mirror.upstream.resolver import UpstreamResolver, parse_connect_to
 from mirror.upstream.traffic import TrafficMeter
 
@@ -142,8 +144,11 @@ def _session(
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         read_bufsize=READ_BUFFER_BYTES,
+        trace_configs=[queueing_trace()],
         timeout=aiohttp.ClientTimeout(
             total=None,
+            # From asking the connector until connected: the wait for a free connection is in it.
+            connect=float(config.read_timeout) + float(config.connect_timeout),
             sock_connect=float(config.connect_timeout),
             sock_read=float(config.read_timeout),
         ),

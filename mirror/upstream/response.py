@@ -32,7 +32,7 @@ class UpstreamResponse:
         response: aiohttp.ClientResponse,
         *,
         traffic: TrafficLine,
-        on_broken: Callable[[], None],
+        on_broken: Callable[[str], None],
     ) -> None:
         self.status = response.status
         self.url = str(response.url)
@@ -42,11 +42,6 @@ class UpstreamResponse:
         self._traffic = traffic
         self._on_broken = on_broken
         self._announced = _announced_length(response.status, self.fields)
-
-    @property
-    def content_length(self) -> int:
-        """The announced length of this response's content; -1: unknown."""
-        return self._announced
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content once.
@@ -59,18 +54,14 @@ class UpstreamResponse:
                 self._traffic.received(len(chunk))
                 yield chunk
         except BROKEN as exc:
-            self._on_broken()
             raise self._broken(reason_of(exc)) from exc
         if self._announced not in (-1, self.received_bytes):
-            self._on_broken()
             raise self._broken("the content has another length than announced")
 
     def _broken(self, reason: str) -> UpstreamError:
-        return UpstreamError(
-            self.url,
-            f"{reason} after {self.received_bytes} bytes of content",
-            upstream_status=self.status,
-        )
+        reason = f"{reason} after {self.received_bytes} bytes of content"
+        self._on_broken(reason)
+        return UpstreamError(self.url, reason, upstream_status=self.status)
 
     def __repr__(self) -> str:
         return f"<UpstreamResponse {self.status} {self.url} {self.received_bytes} bytes>"

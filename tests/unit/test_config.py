@@ -117,6 +117,11 @@ def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
             "[upstream.releases]\nconnect_to = 'x'", "upstream.releases.connect_to", "host:port",
             id="connect-to",
         ),
+        pytest.param(
+            "[upstream.crates]\nurls = ['http://[::1]:8']\nconnect_to = 'host:80'",
+            "upstream.crates.connect_to", "host name instead of the address",
+            id="connect-to-of-an-address",
+        ),
         pytest.param('[upstream]\ncontact = "a\\nb"', "upstream.contact", "one line", id="inject"),
         pytest.param("[upstream]\nproxy = 'socks5://x'", "upstream.proxy", "http://", id="proxy"),
         pytest.param(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+import pytest
 
 from mirror.events import KEPT_BYTES, MAX_LINE_BYTES, latest_events, open_events
 
@@ -98,3 +105,100 @@ def test_event_log_does_not_bring_rich_into_a_worker() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], check=False, stderr=subprocess.DEVNULL)
     assert ended.returncode == 0
+
+
+def filled_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe that has room for nothing."""
+    read_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(write_fd, b"x" * 4096)
+    os.set_blocking(write_fd, True)
+    return read_fd, write_fd
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Turn waiting into a failure instead of a test that never ends."""
+
+    def fail(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail("the writer waits")  # not an OSError: losing a line swallows those
+
+    former = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, former)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_pipe_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
+    read_fd, write_fd = filled_pipe()
+    try:
+        log = open_events("keeper", str(tmp_path), stderr_fd=write_fd)
+        for number in range(3):
+            log.error("step", number=number)
+        assert [event["number"] for event in latest_events(str(tmp_path))] == [0, 1, 2]
+        os.set_blocking(read_fd, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.read(read_fd, 65536):
+                pass
+        log.error("step", number=3)
+        told = [json.loads(line) for line in os.read(read_fd, 65536).splitlines()]
+        assert [(event["event"], event["process"]) for event in told] == [
+            ("events-lost", "keeper"),
+            ("step", "keeper"),
+        ]
+        assert (told[0]["lost"], told[1]["number"]) == (3, 3)
+        assert os.get_blocking(write_fd), "it is shared with other programs"
+    finally:
+        os.close(read_fd)
+        os.close(write_fd)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_socket_that_nobody_reads_stops_nobody() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        log = open_events("keeper", None, stderr_fd=ours.fileno())
+        log.error("first")
+        assert json.loads(theirs.recv(4096))["event"] == "first"
+        for _ in range(2000):
+            log.error("filling", text="x" * 1000)
+        theirs.setblocking(False)
+        received = 0
+        with contextlib.suppress(BlockingIOError):
+            while piece := theirs.recv(65536):
+                received += len(piece)
+        assert 0 < received < 2000 * 1000
+
+
+def test_regular_file_as_standard_error_is_appended_to(tmp_path: Path) -> None:
+    with open(tmp_path / "log", "wb") as file:
+        file.write(b"before\n")
+        file.flush()
+        open_events("keeper", None, stderr_fd=file.fileno()).info("x")
+        os.write(file.fileno(), b"after\n")
+    lines = (tmp_path / "log").read_bytes().splitlines()
+    assert (lines[0], json.loads(lines[1])["event"], lines[2]) == (b"before", "x", b"after")
+
+
+def test_processes_that_share_a_full_pipe_go_on() -> None:
+    """Room that several are told of is room for one only."""
+    program = (
+        "import sys; from mirror.events import open_events; log = open_events('w', None)\n"
+        "for number in range(300): log.info('step', text='x' * 3000)"
+    )
+    read_fd, write_fd = os.pipe()
+    try:
+        started = [
+            subprocess.Popen([sys.executable, "-c", program], stderr=write_fd) for _ in range(3)
+        ]
+        codes = [process.wait(30) for process in started]
+    finally:
+        os.close(read_fd)
+        os.close(write_fd)
+        for process in started:
+            process.kill()
+    assert codes == [0, 0, 0]

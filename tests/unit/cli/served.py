@@ -65,13 +65,15 @@ def settings(root: Path, **further: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def mirror(root: Path, **further: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def mirror(
+    root: Path, *arguments: str, **further: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Yield the running process and its first address."""
     root.mkdir(exist_ok=True)
     log = root / "log"
     with open(log, "wb") as stderr:
         process = subprocess.Popen(
-            command("serve", *settings(root, **further)),
+            command("serve", *settings(root, **further), *arguments),
             env=environment(root),
             cwd=root,
             stderr=stderr,
@@ -87,6 +89,16 @@ def events(log: Path) -> list[dict[str, Any]]:
     content = log.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]
     return [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+
+
+def wait_for(log: Path, name: str) -> list[dict[str, Any]]:
+    """Return the events of that name when there is one."""
+    deadline_at = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline_at:
+        if found := [event for event in events(log) if event["event"] == name]:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(log.read_text())
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

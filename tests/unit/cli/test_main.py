@@ -43,6 +43,61 @@ def test_wrong_configuration_is_one_line_and_code_1(capsys: pytest.CaptureFixtur
     assert error == "error: store.budgt = '1GiB': not a known key; did you mean store.budget?\n"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(None, "No such file or directory", id="absent"),
+        pytest.param("no certificate", "it holds no PEM certificate", id="no-certificate"),
+    ],
+)
+def test_unusable_ca_file_is_refused_by_check_and_shown_by_show(
+    content: str | None, told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    setting = ["--set", f"upstream.ca_file={file}"]
+    assert run(["config", "check", *setting]) == 1
+    allowed = f"a readable file of PEM certificates ({told})"
+    assert capsys.readouterr().err == f"error: upstream.ca_file = '{file}': {allowed}\n"
+    assert run(["config", "show", *setting]) == 0
+
+
+WRONG = {
+    "unknown key": (
+        "[serve]\nlisen = ['127.0.0.1:1']",
+        "serve.lisen",
+        "did you mean serve.listen?",
+    ),
+    "wrong type": ("[serve]\nworkers = 'two'", "serve.workers", "a whole number"),
+    "negative size": ("[store]\nbudget = '-1GiB'", "store.budget", "GiB"),
+    "wrong network": ("[serve]\ntrusted_proxies = ['10/8']", "serve.trusted_proxies", "10.0.0.0/8"),
+    "s3 origin": (
+        "[upstream.crates]\nurls = ['s3://b/x']",
+        "upstream.crates.urls",
+        "not available",
+    ),
+    "signature": ("[trust]\nchannel_manifest = 'signature'", "trust.channel_manifest", "digest"),
+    "TLS": ("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", "not available"),
+    "s3 table": ("[[origin]]\nname = 'x'", "origin", "not available"),
+    "value for a table": ("[serve]\ntls = 'x'", "serve.tls", "write [serve.tls]"),
+}
+
+
+@pytest.mark.parametrize(("text", "key", "told"), WRONG.values(), ids=WRONG)
+def test_check_names_key_value_and_what_is_allowed_on_one_line(
+    text: str, key: str, told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mirror.toml"
+    file.write_text(text)
+    assert run(["config", "check", "--config", str(file)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {key} = ")
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+
+
 def test_config_show_prints_a_file_with_origins(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -6,10 +6,13 @@ import json
 import os
 import signal
 import socket
+import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tests.unit.cli.served import events, mirror, run, settings
+import pytest
+
+from tests.unit.cli.served import NOBODY, events, mirror, run, settings, wait_for
 
 
 def pid_of(document: str, name: str) -> int:
@@ -72,6 +75,48 @@ def test_running_mirror_answers_and_tells_its_status(tmp_path: Path) -> None:
         assert (quiet.code, quiet.output) == (0, "")
 
 
+def test_status_tells_which_upstream_fails_and_why(tmp_path: Path) -> None:
+    with mirror(tmp_path) as (_process, address):
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(f"http://{address}/index/se/rd/serde", timeout=20)
+        document = json.loads(run(tmp_path, "status", "--json", *settings(tmp_path)).output)
+        page = run(tmp_path, "status", *settings(tmp_path)).output
+    health = {upstream["name"]: upstream["urls"][0] for upstream in document["upstreams"]}
+    assert (health["index"]["url"], health["index"]["is_failing"]) == (NOBODY, True)
+    assert "cannot connect" in health["index"]["last_error"]
+    assert health["crates"]["is_failing"] is False
+    assert "FAILING" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        pytest.param(
+            "[upstream]\nca_file = '/nonexistent'\n", "upstream.ca_file", id="absent-ca-file"
+        ),
+        pytest.param(
+            "[upstream.crates]\nurls = ['http://192.0.2.1']\nconnect_to = '192.0.2.2:80'\n",
+            "upstream.crates.connect_to",
+            id="connect-to-of-an-address",
+        ),
+    ],
+)
+def test_reload_with_an_unusable_setting_keeps_everything(
+    text: str, key: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mirror.toml"
+    file.touch()
+    with mirror(tmp_path, "--config", str(file)) as (process, _address):
+        before = run(tmp_path, "status", "--json", *settings(tmp_path)).output
+        file.write_text(text)
+        process.send_signal(signal.SIGHUP)
+        [refused] = wait_for(tmp_path / "log", "reload-refused")
+        assert refused["key"] == key
+        after = run(tmp_path, "status", "--json", *settings(tmp_path)).output
+        for name in ("keeper", "worker-0"):
+            assert pid_of(before, name) == pid_of(after, name)
+
+
 def test_status_without_a_keeper_is_told_from_files(tmp_path: Path) -> None:
     with mirror(tmp_path) as (process, _address):
         keeper = pid_of(run(tmp_path, "status", "--json", *settings(tmp_path)).output, "keeper")
@@ -87,8 +132,12 @@ def test_status_without_a_keeper_is_told_from_files(tmp_path: Path) -> None:
 
 def test_status_where_no_mirror_runs_says_so(tmp_path: Path) -> None:
     ended = run(tmp_path, "status", *settings(tmp_path))
-    assert ended.code == 1
-    assert "no mirror is running here" in ended.errors
+    state = str(tmp_path / "state")
+    first, hint = ended.errors.splitlines()
+    assert (ended.code, first) == (1, f"error: no mirror is running here: state.path = '{state}'")
+    assert hint.startswith("hint: start one")
+    quiet = run(tmp_path, "status", "--quiet", *settings(tmp_path))
+    assert (quiet.code, quiet.output, quiet.errors) == (1, "", "")
     with mirror(tmp_path):
         pass
     assert "no mirror is running here" in run(tmp_path, "status", *settings(tmp_path)).errors

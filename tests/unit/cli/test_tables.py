@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -20,22 +22,61 @@ def test_size_is_short(size_bytes: int, text: str) -> None:
     assert size_text(size_bytes) == text
 
 
-def test_event_text_cannot_drive_the_terminal() -> None:
+def page(document: dict[str, Any]) -> str:
+    """Return what is printed for a document with these members beside the necessary ones."""
     entry = {"requests": 0, "served_bytes": 0, "upstream_requests": 0, "fetched_bytes": 0,
              "saved_bytes": 0, "hit_ratio": None}  # fmt: skip
+    necessary: dict[str, Any] = {
+        "version": "1",
+        "is_healthy": True,
+        "processes": [],
+        "store": {"path": "/s", "budget_bytes": 1},
+        "traffic": {"classes": {"crate": entry}, "total": entry},
+        "events": [],
+    }
     output = io.StringIO()
-    print_status(
+    print_status(necessary | document, Console(file=output, width=160))
+    return output.getvalue()
+
+
+def test_each_url_of_an_upstream_is_shown_with_its_health() -> None:
+    well = {"is_failing": False, "is_left_alone": False, "rests_for_s": 0.0, "last_error": "",
+            "last_error_at": None}  # fmt: skip
+    ago = datetime.now(UTC).timestamp() - 7.2
+    failed = {"last_error": "status \x1b[31m[bold]503", "last_error_at": ago}
+    urls = [
+        well | {"url": "http://well"},
+        well | failed | {"url": "http://recovered"},
+        well | failed | {"url": "http://failing", "is_failing": True, "rests_for_s": 4.0},
+        well | failed | {"url": "http://silent", "is_failing": True},
+        well | {"url": "http://angry", "is_left_alone": True, "rests_for_s": 50.0},
+    ]
+    text = page({"upstreams": [{"name": "crates", "urls": urls}]})
+    rows = {
+        cells[1]: cells[2:4]
+        for line in text.splitlines()
+        if len(cells := [cell.strip() for cell in line.strip("│").split("│")]) == 4
+    }
+    told = "7 s ago: status ?[31m[bold]503"
+    assert rows["http://well"] == ["ok", "-"]
+    assert rows["http://recovered"] == ["ok", told]
+    assert rows["http://failing"] == ["FAILING, asked last for 4 s", told]
+    assert rows["http://silent"] == ["FAILING", told]
+    assert rows["http://angry"] == ["NOT ASKED for 50 s: it said so", "-"]
+
+
+def test_health_of_upstreams_is_unknown_without_a_keeper() -> None:
+    assert "upstreams: unknown (keeper away)" in page({})
+
+
+def test_event_text_cannot_drive_the_terminal() -> None:
+    text = page(
         {
-            "version": "1",
             "is_healthy": False,
-            "processes": [],
             "store": {"path": "[red]/p", "budget_bytes": 1},
-            "traffic": {"classes": {"crate": entry}, "total": entry},
             "events": [{"time": "t", "level": "error", "event": "x", "key": "\x1b[31m[bold]a\n"}],
-        },
-        Console(file=output, width=120),
+        }
     )
-    text = output.getvalue()
     assert "\x1b" not in text
     assert "[red]/p" in text
     assert "key=?[31m[bold]a?" in text

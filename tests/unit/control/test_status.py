@@ -81,6 +81,7 @@ def test_living_keeper_adds_sizes_and_uptime(tmp_path: Path) -> None:
         listen=("127.0.0.1:1",),
         started_at=NOW - 5,
         upstreams=lambda: [{"name": "crates"}],
+        channels=lambda: {"stable": "2026-03-05"},
     )
     document = build_status(source(tmp_path, view))
     assert (document["store"]["used_bytes"], document["store"]["budget_bytes"]) == (7, 9)

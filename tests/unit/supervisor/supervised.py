@@ -2,7 +2,8 @@
 
 Usage: `python -m tests.unit.supervisor.supervised STATE_DIRECTORY WORKERS`. The file `mode` in the
 directory is read by every child when it starts ("refuse", "crash") and `reload` at SIGHUP: the
-number of workers, or a text that is no number for a wrong configuration.
+number of workers, or a text that is no number for a wrong configuration. After the number may stand
+who cannot start with that configuration: "keeper", or "second" (every worker but the first one).
 
 Each worker writes one line per accepted connection: its slot and pid.
 """
@@ -44,9 +45,16 @@ class Children:
     def run_worker(
         self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
     ) -> int:
+        if config.upstream.contact == "second":
+            try:
+                (self._state / "started").touch(exist_ok=False)
+            except FileExistsError as exc:
+                raise ConfigError("a.key", "second", "something else") from exc
         return self._live(slot, sockets, ready)
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
+        if config.upstream.contact == "keeper":
+            raise ConfigError("a.key", "keeper", "something else")
         return self._live(KEEPER_SLOT, [], ready)
 
     def reporter(self, config: Config, slot: int) -> Report:
@@ -81,9 +89,12 @@ def main() -> None:
 
     def reread() -> Config:
         text = (state / "reload").read_text()
-        if not text.isdigit():
+        count, _, refusing = text.partition(" ")
+        if not count.isdigit():
             raise ConfigError("serve.workers", text, "a whole number")
-        return with_workers(int(text))
+        config = with_workers(int(count))
+        upstream = msgspec.structs.replace(config.upstream, contact=refusing)
+        return msgspec.structs.replace(config, upstream=upstream)
 
     def with_workers(count: int) -> Config:
         serve = Serve(listen=("127.0.0.1:0",), workers=count, drain_timeout=Duration(0.5))

@@ -154,12 +154,25 @@ def test_crashing_worker_waits_longer_each_time(tmp_path: Path) -> None:
         assert [event["restart_in_s"] for event in died[:4]] == [0, 0.1, 0.25, 0.5]
 
 
-def test_hung_worker_is_killed_and_replaced(tmp_path: Path) -> None:
+def test_hung_worker_is_relieved_at_once_and_killed_later(tmp_path: Path) -> None:
     with running(tmp_path, 1) as family:
         hung = family.ask()[1]
         os.kill(hung, signal.SIGSTOP)
-        assert family.wait("process-hung")[0]["silent_s"] >= 5
+        family.wait("process-silent")
+        family.wait("process-ready", 3)
+        assert not family.named("process-drained")
+        assert family.wait("process-drained")[0]["ended"] == "SIGKILL"
         assert family.ask()[1] != hung
+
+
+def test_worker_that_was_only_slow_drains_behind_its_successor(tmp_path: Path) -> None:
+    with running(tmp_path, 1) as family:
+        slow = family.ask()[1]
+        os.kill(slow, signal.SIGSTOP)
+        family.wait("process-ready", 3)
+        os.kill(slow, signal.SIGCONT)
+        assert family.wait("process-drained")[0]["ended"] == "exit 0"
+        assert family.ask()[1] != slow
 
 
 def test_refusal_at_the_first_start_ends_the_mirror(tmp_path: Path) -> None:
@@ -210,8 +223,57 @@ def test_failing_successor_leaves_the_former_in_place(tmp_path: Path) -> None:
         (tmp_path / "mode").write_text("crash")
         (tmp_path / "reload").write_text("1")
         family.tell(signal.SIGHUP)
-        family.wait("successor-failed")
+        family.wait("reload-undone")
         assert family.ask() == before
+
+
+def keepers_ready(family: Family) -> int:
+    return len([event for event in family.named("process-ready") if event["name"] == "keeper"])
+
+
+def test_keeper_that_refuses_a_reload_goes_back_to_the_former_configuration(tmp_path: Path) -> None:
+    with running(tmp_path, 1) as family:
+        family.address()
+        (tmp_path / "reload").write_text("2 keeper")
+        family.tell(signal.SIGHUP)
+        undone = family.wait("reload-undone")
+        assert (undone[0]["name"], undone[0]["ended"]) == ("keeper", "exit 78")
+        until(lambda: keepers_ready(family) == 2, lambda: f"no keeper: {family.events}")
+        # Workers too: one with the former configuration is left, by way of a successor.
+        family.wait("process-drained", 4)
+        assert len(family.worker_pids(1)) == 1
+        assert [event["workers"] for event in family.named("workers-changed")] == [2, 1]
+        refusals = [event["process"] for event in family.named("process-refused")]
+        assert refusals == ["keeper"], "it was asked once"
+        assert family.named("process-died") == []
+
+
+def test_reload_that_fails_half_way_through_the_workers_changes_nobody(tmp_path: Path) -> None:
+    with running(tmp_path, 2) as family:
+        family.worker_pids(2)
+        keeper = family.pid_of("keeper")
+        (tmp_path / "reload").write_text("2 second")
+        family.tell(signal.SIGHUP)
+        family.wait("reload-undone")
+        # Two at first, one of the other configuration, and its successor of the former one.
+        family.wait("process-drained", 2)
+        assert len(family.named("process-refused")) == 1
+        family.worker_pids(2)
+        assert is_alive(keeper)
+        assert keepers_ready(family) == 1
+
+
+def test_good_reload_after_an_undone_one_is_taken(tmp_path: Path) -> None:
+    with running(tmp_path, 1) as family:
+        family.address()
+        (tmp_path / "reload").write_text("1 keeper")
+        family.tell(signal.SIGHUP)
+        family.wait("reload-undone")
+        (tmp_path / "reload").write_text("2")
+        family.tell(signal.SIGHUP)
+        assert family.wait("reloaded")[0]["workers"] == 2
+        family.worker_pids(2)
+        assert len(family.named("reload-undone")) == 1
 
 
 def test_number_of_workers_follows_ttin_ttou_and_reload(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
+from mirror.authorities import tls_context
 from mirror.config import Releases, Upstream
 from mirror.errors import ConfigError
-from mirror.upstream.egress import proxy_for, tls_context
+from mirror.upstream.egress import proxy_for
 from mirror.upstream.origin import DEMOTED_S, Origin, parse_origin
 from mirror.upstream.pools import open_pools
 from tests.unit.upstream.scripted_origin import (
@@ -61,8 +62,10 @@ async def test_a_wrong_key_is_named(config: Upstream, key: str) -> None:
 
 def test_a_ca_file_without_a_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
-    with pytest.raises(ConfigError, match="ca_file"):
+    with pytest.raises(ConfigError, match=r"upstream\.ca_file = .*holds no PEM certificate"):
         tls_context(str(tmp_path / "ca.pem"))
+    with pytest.raises(ConfigError, match="No such file"):
+        tls_context(str(tmp_path / "absent.pem"))
     assert tls_context("").verify_mode.name == "CERT_REQUIRED"
 
 
@@ -137,6 +140,24 @@ def test_an_origin_rests_after_a_failure() -> None:
     origin.close_for(100.0, 5)
     assert (origin.closed_for_s(102.0), origin.closed_for_s(105.0)) == (3.0, 0.0)
     assert repr(origin) == "<Origin http://a>"
+
+
+def test_health_of_an_origin_keeps_the_last_words_after_it_recovered() -> None:
+    origin = Origin("http://a")
+    well = origin.health(100.0)
+    assert (well.url, well.is_failing, well.rests_for_s) == ("http://a", False, 0.0)
+    assert (well.last_error, well.last_error_at) == ("", None)
+    origin.demote(100.0)
+    origin.note_error("status 503", 2_000_000_000.0)
+    ill = origin.health(104.0)
+    assert (ill.is_failing, ill.is_left_alone, ill.rests_for_s) == (True, False, DEMOTED_S - 4)
+    assert origin.health(100.0 + 2 * DEMOTED_S).is_failing, "resting is not recovering"
+    origin.close_for(100.0, 60)
+    assert (origin.health(110.0).is_left_alone, origin.health(110.0).rests_for_s) == (True, 50.0)
+    origin.restore()
+    recovered = origin.health(200.0)
+    assert (recovered.is_failing, recovered.rests_for_s) == (False, 0.0)
+    assert (recovered.last_error, recovered.last_error_at) == ("status 503", 2_000_000_000.0)
 
 
 def test_an_origin_keeps_its_prefix_without_the_slash() -> None:

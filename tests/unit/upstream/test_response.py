@@ -36,7 +36,7 @@ def response_of(raw: FakeRaw, broken: list[str]) -> UpstreamResponse:
     return UpstreamResponse(
         cast(aiohttp.ClientResponse, raw),
         traffic=RecordingMeter(),
-        on_broken=lambda: broken.append("broken"),
+        on_broken=broken.append,
     )
 
 
@@ -46,7 +46,7 @@ async def test_content_of_another_length_than_announced_is_an_error(length: str)
     response = response_of(FakeRaw(200, [b"ab", b"cd"], Content_Length=length), broken)
     with pytest.raises(UpstreamError, match="another length than announced after 4 bytes"):
         [chunk async for chunk in response.chunks()]
-    assert broken == ["broken"]
+    assert broken == ["the content has another length than announced after 4 bytes of content"]
 
 
 @pytest.mark.parametrize(
