@@ -30,6 +30,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "events": (),
     "units": ("errors",),
     "addresses": ("errors",),
+    "child": (),
+    "authorities": ("errors",),
     # The configuration is one subject in three files: values, sources, rules.
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
@@ -39,7 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "accounting": (*GROUND, "http", "route"),
     "verify": (*GROUND, "http", "route"),
     "store": (*GROUND, "http", "route"),
-    "upstream": (*GROUND, "http"),
+    "upstream": (*GROUND, "authorities", "http"),
     "fill": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream"),
     "serve": (*GROUND, "http", "route", "accounting", "store", "fill"),
     "jobs": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream", "fill"),

@@ -38,6 +38,33 @@ def test_every_import_follows_the_plan() -> None:
     assert not found, "\n".join(found)
 
 
+def _circle(start: str, modules: dict[str, Module]) -> tuple[str, ...]:
+    """Return a chain of imports from `start` back to it, lazy ones included; () without one."""
+    queue: list[tuple[str, ...]] = [(start,)]
+    seen: set[str] = set()
+    while queue:
+        chain = queue.pop(0)
+        for item in modules[chain[-1]].imports:
+            if item.target == start:
+                return (*chain, start)
+            if item.target in modules and item.target not in seen:
+                seen.add(item.target)
+                queue.append((*chain, item.target))
+    return ()
+
+
+def test_no_module_leads_back_to_itself() -> None:
+    modules = _product()
+    circles = [" -> ".join(circle) for name in modules if (circle := _circle(name, modules))]
+    assert not circles, "\n".join(circles)
+
+
+def test_circle_of_lazy_imports_is_found(tmp_path: Path) -> None:
+    files = {"a.py": "from mirror import b", "b.py": "def f():\n    from mirror.a import x\n"}
+    modules = read_tree(_tree(tmp_path, files))
+    assert _circle("mirror.a", modules) == ("mirror.a", "mirror.b", "mirror.a")
+
+
 def test_the_tree_that_is_checked_is_the_product() -> None:
     modules = _product()
     rooms = {"http", "route", "accounting", "verify", "store", "upstream", "fill", "serve"}

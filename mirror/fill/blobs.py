@@ -40,11 +40,12 @@ class Blobs:
         try:
             expected = await self._expected.find(route)
             if expected is None:
-                await self._outcomes.absent(flight, route)
+                is_implied = route.kind is Kind.CRATE  # by the index, which is stored
+                await self._outcomes.absent(flight, route, is_recorded=not is_implied)
                 return
-            if await self._from_store(flight, route, expected, current):
-                return
-            await self._from_upstream(flight, route, expected, current)
+            if not await self._from_store(flight, route, expected, current):
+                await self._from_upstream(flight, route, expected, current)
+            await self._expected.recheck(route)
         except VerificationError as exc:
             await self._disagreed(flight, route, exc)
             self._trouble(flight, route, current, exc)
@@ -100,7 +101,11 @@ class Blobs:
             "digest-mismatch", key=route.key, expected=error.expected, got=error.got
         )
         self._parts.flights.hold(flight.key, failed(error), for_s=STALE_HOLD_S)
-        await self._expected.distrust(route)
+        try:
+            await self._expected.distrust(route)
+        except StoreError as exc:
+            # The next try may meet the same proof; whoever waits is answered all the same.
+            self._parts.log.warning("not-distrusted", key=route.key, reason=str(exc))
 
     def _trouble(
         self, flight: Flight, route: Route, current: Stored | None, error: MirrorError

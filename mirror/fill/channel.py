@@ -9,7 +9,8 @@
 5. Answer all three, store them in one transaction, then read what the manifest vouches for.
 
 Rules:
-1. No answer mixes two generations.
+1. No answer mixes two generations, and no commit leaves a mixture: that there is no signature is
+   stored with the files that have none.
 2. The manifest is parsed after the client has its answer, in a thread (0.4 s per megabyte).
 
 Runs in: keeper.
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from mirror.errors import UpstreamError, VerificationError
 from mirror.fill.checks import check_content
 from mirror.fill.flights import Flight
+from mirror.fill.manifests import read_manifest
 from mirror.fill.messages import StoredAnswer
 from mirror.fill.outcomes import Outcomes, absence
 from mirror.fill.parts import FillParts
@@ -34,7 +36,6 @@ from mirror.route.match import route_of_key
 from mirror.route.proofs import sibling
 from mirror.route.route import Kind, Route, Tempo
 from mirror.store.entry import Entry, Stored
-from mirror.verify.channel_manifest import parse_manifest
 from mirror.verify.digests import parse_sha256_file
 
 PARSE_WAIT_S = 2.0  # five times what the largest manifest takes; then the `.sha256` has to do
@@ -209,13 +210,15 @@ class Channels:
         outcome = "fwd=uri-miss; stored" if is_first else "fwd=stale; fwd-status=200; stored"
         replies: dict[str, Reply] = {}
         puts: list[tuple[Entry, bytes]] = []
+        absences: list[Entry] = []
         for route, fetched in (
             (files.manifest, arrived.manifest),
             (files.digest, arrived.digest),
             (files.signature, arrived.signature),
         ):
             if fetched is None:
-                replies[route.key] = absence(self._no_signature(route, now))
+                absences.append(self._no_signature(route, now))
+                replies[route.key] = absence(absences[-1])
                 continue
             entry = self._parts.entries.present(
                 route,
@@ -228,13 +231,8 @@ class Channels:
             replies[route.key] = Inline(entry=entry, outcome=outcome, content=fetched.content)
             puts.append((entry, fetched.content))
         flight.answer(replies)
-        self._vouch_soon(files.manifest.key, arrived.manifest.content)
-        if arrived.signature is None:
-            # A former signature belongs to the former manifest: it goes before the switch.
-            if self._parts.desk.current(files.signature.key) is not None:
-                await self._parts.desk.withdraw([files.signature.key])
-            await self._parts.remember([self._no_signature(files.signature, now)])
-        await self._parts.keep(puts)
+        self._read_soon(puts[0])
+        await self._parts.keep(puts, absences)
 
     def _no_signature(self, route: Route, now: float) -> Entry:
         """An absence that lasts as long as its generation, so that the three stay together."""
@@ -268,9 +266,11 @@ class Channels:
             replies[late.entry.key] = late
             del again[late.entry.key]
         flight.answer(replies)
-        await self._parts.remember([stored.entry for stored in again.values()])
-        if late is not None:
-            await self._parts.keep([(late.entry, late.content)])
+        confirmed = [stored.entry for stored in again.values()]
+        if late is None:
+            await self._parts.remember(confirmed)
+        else:
+            await self._parts.keep([(late.entry, late.content)], confirmed)
 
     async def _late_signature(
         self, files: ChannelFiles, whole: Mapping[str, Stored], asked: str, now: float
@@ -308,15 +308,14 @@ class Channels:
         flight.answer({entry.key: absence(entry) for entry in entries})
         await self._parts.remember(entries)
 
-    def _vouch_soon(self, key: str, manifest: bytes) -> None:
-        task = asyncio.create_task(self._vouch(key, manifest), name=f"vouch {key}")
+    def _read_soon(self, manifest: tuple[Entry, bytes]) -> None:
+        task = asyncio.create_task(self._read(*manifest), name=f"read {manifest[0].key}")
         self._parsing.add(task)
         task.add_done_callback(self._parsing.discard)
 
-    async def _vouch(self, key: str, content: bytes) -> None:
+    async def _read(self, entry: Entry, content: bytes) -> None:
         """Note the digests that the manifest states; without them the `.sha256` files vouch."""
         try:
-            manifest = await self._parts.desk.compute(parse_manifest, content)
-            await self._parts.desk.vouch(manifest.digests.items())
+            await read_manifest(self._parts, entry, content)
         except Exception as exc:  # noqa: BLE001 - the edge of a background step
-            self._parts.log.warning("manifest-not-read", key=key, reason=str(exc))
+            self._parts.log.warning("manifest-not-read", key=entry.key, reason=str(exc))

@@ -1,7 +1,7 @@
 """The worker's end of the socket: asks the keeper, outlives its restarts, never leaves a waiter.
 
 Rules:
-1. One connection; reconnecting begins at once and backs off from 50 ms to 1 s.
+1. One connection; reconnecting begins at once and backs off from 50 ms to 0.2 s.
 2. An ask that waits when the connection is lost is sent again on the next one. It ends with
    `Failed(503)` when no keeper came within `wait_s` of the loss, or after `LOSSES_MAX` losses: an
    ask that kills its keeper must not kill every keeper after it.

@@ -250,9 +250,26 @@ class WorkerConnection(asyncio.Protocol):
         at = 0
         while at < len(content):
             size = await stream.send.take(min(len(content) - at, MAX_PAYLOAD_BYTES))
-            await self._may_write.wait()
+            await self._writable()
             self._send_raw(FrameType.DATA, stream.number, content[at : at + size])
             at += size
+
+    async def _writable(self) -> None:
+        """Return when content may be written; the caller writes before it awaits anything else.
+
+        One wake-up frees all who wait, and uvloop pauses only when it flushes: 1,000 asks for one
+        object would each write a piece. So each looks again, at what is queued too.
+        """
+        while True:
+            if not self._may_write.is_set():
+                await self._may_write.wait()
+            elif self._queued_bytes() > CONTENT_PAUSE_BYTES:
+                await asyncio.sleep(0)
+            else:
+                return
+
+    def _queued_bytes(self) -> int:
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def _send_progress(self, progress: Progress) -> None:
         self._send(FrameType.PROGRESS, 0, progress)

@@ -19,6 +19,7 @@ import asyncio
 from datetime import UTC, datetime
 
 from mirror.errors import MirrorError
+from mirror.fill.manifests import intact
 from mirror.fill.objects import Confirmed, Objects
 from mirror.fill.parts import FillParts
 from mirror.route.dist import Channel, channel_of
@@ -56,16 +57,16 @@ class DatedManifests:
         if route is None:
             return None
         try:
-            found = self._stored(since) or await self._objects.confirmed(route, since=since)
+            found = await self._stored(since) or await self._objects.confirmed(route, since=since)
             if found is None or found.entry.confirmed_at < since:
                 return None
             return await self._parse(found)
         except MirrorError:
             return None  # rule 3: what is wrong with the list is said where it was fetched
 
-    def _stored(self, since: float) -> Confirmed | None:
+    async def _stored(self, since: float) -> Confirmed | None:
         """A list confirmed since then is good enough, fresh or not."""
-        stored = self._parts.desk.current(LIST_KEY)
+        stored = await intact(self._parts.desk, LIST_KEY)
         if stored is None or stored.entry.confirmed_at < since:
             return None
         return Confirmed(entry=stored.entry, is_stale=False, content=None, stored=stored)

@@ -4,9 +4,12 @@ Rules:
 1. No store call that may touch the disk for long runs on the event loop; index look-ups do (a
    B-tree read of some 20 us is cheaper than a thread hop).
 2. Small objects and metadata are committed in groups: what comes while one commit runs goes
-   into the next one together. Entries given in one call are never split.
+   into the next one together, as one transaction. What is given in one call is never split.
 3. A call that was started is waited for, also when its caller is cancelled: a thread must not
    write into a file that is being abandoned.
+4. Nobody queues behind what need not come first: reservations and withdrawals do not wait for the
+   group commits, nor the bytes of bodies for the syncs of those that are whole, nor any of them
+   for whole hashes of stored blobs (`attests`).
 
 Runs in: keeper.
 """
@@ -21,11 +24,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mirror.errors import StoreError
+from mirror.fill.attests import Attests
 from mirror.fill.ports import BlobReader, PartialFile, Reservation, StoreDoor
 from mirror.store.entry import Entry, Stored
 from mirror.store.reader import BlobFile
 
 BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
+PUBLISH_THREADS = 4  # they wait for the disk, most of them for the same journal
+URGENT_THREADS = 2  # a reservation that has to evict does not hold up one that fits
+BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
 GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch takes
 
 _T = TypeVar("_T")
@@ -39,6 +46,10 @@ class _Commit:
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
+    @property
+    def nbytes(self) -> int:
+        return sum(len(content) for _, content in self.puts)
+
 
 class StoreDesk:
     """Async calls on the store; `reader` reads stored small objects back."""
@@ -46,10 +57,19 @@ class StoreDesk:
     def __init__(self, store: StoreDoor, reader: BlobReader) -> None:
         self._store = store
         self._reader = reader
+        self._attests = Attests(store)
         self._metadata = ThreadPoolExecutor(1, thread_name_prefix="metadata")
+        self._urgent = ThreadPoolExecutor(URGENT_THREADS, thread_name_prefix="urgent")
+        self._publishing = ThreadPoolExecutor(PUBLISH_THREADS, thread_name_prefix="publish")
         self._bodies = ThreadPoolExecutor(BODY_THREADS, thread_name_prefix="body")
         self._queue: list[_Commit] = []
         self._committer: asyncio.Task[None] | None = None
+        self._uncommitted_bytes = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the disk that whoever brings more had better wait too."""
+        return self._uncommitted_bytes > BEHIND_BYTES
 
     def lookup(self, key: str) -> Stored | None:
         return self._store.index.lookup(key)
@@ -82,31 +102,41 @@ class StoreDesk:
         content = await self.compute(self._reader.load_small, stored)
         return content if isinstance(content, bytes) else None
 
-    async def put(self, items: Sequence[tuple[Entry, bytes]]) -> list[Stored]:
-        return await self._commit(_Commit(puts=items))
+    async def put(
+        self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
+    ) -> list[Stored]:
+        """Store small objects, and `records` with them: readers see all of it or nothing."""
+        return await self._commit(_Commit(puts=items, records=records))
 
     async def record(self, entries: Sequence[Entry]) -> None:
         await self._commit(_Commit(records=entries))
 
     async def withdraw(self, keys: Sequence[str]) -> None:
-        await self._in(self._metadata, self._store.withdraw, keys)
+        await self._in(self._urgent, self._store.withdraw, keys)
 
     def touch(self, keys: Sequence[str]) -> None:
         """Note recency; nobody waits for it."""
         self._metadata.submit(self._store.touch, keys)
 
-    async def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None:
-        await self._in(self._metadata, self._store.vouch, pairs)
+    def manifest_read(self, key: str) -> bytes | None:
+        return self._store.manifest_read(key)
+
+    async def vouch(self, manifest: Entry, pairs: Iterable[tuple[str, bytes]]) -> None:
+        await self._in(self._metadata, self._store.vouch, manifest, pairs)
 
     async def adopt(self, digest: bytes, entry: Entry) -> Stored | None:
         return await self._in(self._bodies, self._store.adopt, digest, entry)
 
     async def attest(self, stored: Stored) -> Stored | None:
-        return await self._in(self._bodies, self._store.attest, stored)
+        """Hash the blob of `stored`, once for all who ask; None: it is gone, or quarantined."""
+        attested = await self._attests.attest(stored)
+        if attested is not None and attested.entry.key == stored.entry.key:
+            return attested
+        return self.current(stored.entry.key)  # it was hashed for another key
 
     async def reserve(self, nbytes: int) -> Reservation | None:
         """Return a reservation, or None when the budget has no room. The caller releases it."""
-        future = self._submit(self._metadata, self._store.reserve, nbytes)
+        future = self._submit(self._urgent, self._store.reserve, nbytes)
         try:
             return await finished(future)
         except asyncio.CancelledError:
@@ -115,7 +145,7 @@ class StoreDesk:
             raise
 
     async def extend(self, reservation: Reservation, more_bytes: int) -> bool:
-        return await self._in(self._metadata, reservation.extend, more_bytes)
+        return await self._in(self._urgent, reservation.extend, more_bytes)
 
     async def begin(
         self, entry: Entry, *, validator: str, length: int, reservation: Reservation
@@ -158,13 +188,13 @@ class StoreDesk:
         return await self._in(self._bodies, partial.digest)
 
     async def publish(self, partial: PartialFile, entries: Sequence[Entry]) -> list[Stored]:
-        return await self._in(self._bodies, self._store.publish, partial, entries)
+        return await self._in(self._publishing, self._store.publish, partial, entries)
 
     async def abandon(self, partial: PartialFile, *, keep: bool) -> None:
         await self._in(self._bodies, self._store.abandon, partial, keep)
 
     async def quarantine(self, partial: PartialFile, reason: str) -> None:
-        await self._in(self._bodies, self._store.quarantine, partial, reason)
+        await self._in(self._publishing, self._store.quarantine, partial, reason)
 
     async def compute(self, call: Callable[..., _T], *values: Any) -> _T:
         """Run a pure or reading function that would hold up the loop."""
@@ -174,7 +204,9 @@ class StoreDesk:
         """Commit what is queued and end the threads; the store itself stays open."""
         if self._committer is not None:
             await self._committer
-        self._metadata.shutdown(wait=True)
+        await self._attests.aclose()
+        for threads in (self._metadata, self._urgent, self._publishing):
+            threads.shutdown(wait=True)
         self._bodies.shutdown(wait=True)
 
     async def _in(self, executor: ThreadPoolExecutor, call: Callable[..., _T], *values: Any) -> _T:
@@ -187,6 +219,7 @@ class StoreDesk:
 
     async def _commit(self, commit: _Commit) -> list[Stored]:
         self._queue.append(commit)
+        self._uncommitted_bytes += commit.nbytes
         if self._committer is None:
             self._committer = asyncio.create_task(self._commit_groups(), name="group commit")
         return await asyncio.shield(commit.done)
@@ -200,6 +233,7 @@ class StoreDesk:
             except Exception as exc:  # noqa: BLE001 - the edge of a commit: its askers get it
                 results = [exc] * len(group)
             for commit, result in zip(group, results, strict=True):
+                self._uncommitted_bytes -= commit.nbytes
                 _settle(commit.done, result)
         self._committer = None
 
@@ -208,9 +242,11 @@ class StoreDesk:
         does not take the others along."""
         try:
             puts = [item for commit in group for item in commit.puts]
-            stored = self._store.put_small(puts) if puts else []
             records = [entry for commit in group for entry in commit.records]
-            if records:
+            if puts:
+                stored = self._store.put_small(puts, records=records)
+            else:
+                stored = []
                 self._store.record(records)
         except StoreError as exc:
             if len(group) == 1:

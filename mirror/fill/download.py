@@ -9,6 +9,9 @@ Steps of a large body:
 Rules:
 1. Nothing is published, and the end of nothing is released, before the digest agrees.
 2. Whatever happens, partial, reservation and connection are given back.
+3. Place and connection go back with the last byte; hashes and commits keep no other fill waiting.
+4. A disk that fails under a body cuts its followers off, with the event `body-cut-by-store`; their
+   clients ask again, and the body then passes through.
 
 Units: bytes. Runs in: keeper.
 """
@@ -27,6 +30,7 @@ from mirror.fill.expected import Expected
 from mirror.fill.flights import Flight
 from mirror.fill.growing import GrowingFile
 from mirror.fill.landing import Landing
+from mirror.fill.line import Line
 from mirror.fill.messages import Failed
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import PartialFile
@@ -71,22 +75,18 @@ class Downloads:
         limit = policy.max_bytes(order.route.kind)
         # Of an unknown length nothing can be said beforehand, so it must fit the store.
         unknown_limit = min(self._parts.config.store.max_object, limit)
-        async with (
-            self._parts.gate.slot(order.route.key),
-            Transfer(self._parts, order.route, limit_bytes=unknown_limit) as transfer,
-        ):
-            if not await transfer.open():
+        async with Line(self._parts, order.route, limit_bytes=unknown_limit) as line:
+            if not await line.open():
                 return False
-            length = transfer.head.length
+            length = line.transfer.head.length
             if length > limit:
                 raise UpstreamError(
                     order.route.key, f"{length} bytes are too many", retryable=False, status=502
                 )
             if 0 <= length <= SMALL_BODY_BYTES:
-                await self._inline(order, transfer)
-            else:
-                await self._large(order, transfer)
-        return True
+                await self._inline(order, line)
+                return True
+            return await self._large(order, line)
 
     def _entry(self, order: Order, transfer: Transfer, length: int) -> Entry:
         return self._parts.entries.present(
@@ -98,10 +98,12 @@ class Downloads:
             proof=order.expected.proof,
         )
 
-    async def _inline(self, order: Order, transfer: Transfer) -> None:
-        content = b"".join([chunk async for chunk in transfer.chunks()])
+    async def _inline(self, order: Order, line: Line) -> None:
+        content = b"".join([chunk async for chunk in line.transfer.chunks()])
+        if not self._parts.desk.is_behind:  # else the place is what holds back further bodies
+            await line.aclose()
         digest = await _sha256(self._parts.desk, content)
-        entry = self._entry(order, transfer, len(content))
+        entry = self._entry(order, line.transfer, len(content))
         if digest != order.expected.digest:
             await self._quarantine_content(entry, content, digest)
             _disagree(order, digest)
@@ -110,7 +112,9 @@ class Downloads:
         )
         await self._parts.keep([(entry, content)])
 
-    async def _large(self, order: Order, transfer: Transfer) -> None:
+    async def _large(self, order: Order, line: Line) -> bool:
+        """False: upstream, asked a second time, has no such object any more."""
+        transfer = line.transfer
         length = transfer.head.length
         entry = self._entry(order, transfer, length)
         desk = self._parts.desk
@@ -128,8 +132,10 @@ class Downloads:
             )
         except StoreError as exc:
             self._parts.log.warning("pass-through", key=entry.key, reason=str(exc))
-            await self._pass_through(order, transfer, entry)
-            return
+            if not await line.pass_through():
+                return False
+            await self._pass_through(order, line.transfer)
+            return True
         file = GrowingFile(
             number=next(self._numbers),
             path=partial.path,
@@ -137,10 +143,11 @@ class Downloads:
             length=length,
             landed=partial.landed,
         )
-        await self._grow(order, transfer, partial, file)
+        await self._grow(order, line, partial, file)
+        return True
 
     async def _grow(
-        self, order: Order, transfer: Transfer, partial: PartialFile, file: GrowingFile
+        self, order: Order, line: Line, partial: PartialFile, file: GrowingFile
     ) -> None:
         desk = self._parts.desk
         is_settled = False
@@ -149,9 +156,10 @@ class Downloads:
             if partial.landed and partial.landed < file.length:
                 # The head had to be seen before the partial could be found, so this costs one
                 # connection; the bytes on disk are what is saved.
-                await transfer.skip_to(partial.landed)
+                await line.transfer.skip_to(partial.landed)
             order.flight.answer({order.route.key: Growing(file=file)})
-            await self._land(transfer, partial, file)
+            await self._land(line.transfer, partial, file)
+            await line.aclose()
             digest = await desk.digest(partial)
             if digest != order.expected.digest:
                 is_settled = True
@@ -181,12 +189,18 @@ class Downloads:
         except UpstreamError:
             await landing.drain()  # what has come is worth resuming from
             raise
+        except StoreError as exc:
+            self._parts.log.error(
+                "body-cut-by-store", key=file.entry.key, landed_bytes=file.landed, reason=str(exc)
+            )
+            raise
         finally:
             await landing.settle()
 
-    async def _pass_through(self, order: Order, transfer: Transfer, entry: Entry) -> None:
+    async def _pass_through(self, order: Order, transfer: Transfer) -> None:
         relay = Relay(order.route.key)
         length = transfer.head.length
+        entry = self._entry(order, transfer, length)
         # Later asks get a flight, and so a relay or room on the disk, of their own.
         self._parts.flights.detach(order.flight)
         order.flight.answer(

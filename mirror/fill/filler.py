@@ -7,6 +7,8 @@ Rules:
 3. A client's claimed digest is compared before anything is fetched, and never makes another key.
 4. With a stored copy nobody waits for upstream longer than `STALE_PATIENCE_S`.
 5. Between looking for a flight and launching one nothing is awaited.
+6. What is stored but not attested (a lost index, a touched file) is hashed before upstream is
+   asked: the bytes may all be here while upstream is away.
 
 Does not: speak the protocol (`fill.server`) or decide whether a worker must ask (`fill.plan`).
 Runs in: keeper.
@@ -30,7 +32,8 @@ from mirror.fill.dates import DatedManifests
 from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
 from mirror.fill.expected import ExpectedDigests
-from mirror.fill.flights import Flight, Flights, Gate, Held
+from mirror.fill.flights import Flight, Flights, Held
+from mirror.fill.gates import gate_of
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
@@ -80,6 +83,7 @@ class Filler:
         log: EventLog,
         *,
         reader: BlobReader,
+        note_channel: Callable[[str, str], None],
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         stale_patience_s: float = STALE_PATIENCE_S,
@@ -90,16 +94,17 @@ class Filler:
         self._stale_patience_s = stale_patience_s
         self._desk = StoreDesk(store, reader)
         self._flights = Flights(clock=clock, log=log)
-        self._gate = Gate(config.upstream.max_fills)
+        self._gates = {name: gate_of(name, config.upstream) for name in UpstreamName}
         parts = FillParts(
             desk=self._desk,
             pools=pools,
             config=config,
             clock=clock,
             log=log,
-            gate=self._gate,
+            gates=self._gates,
             flights=self._flights,
             entries=EntryMaker(freshness=config.freshness),
+            note_channel=note_channel,
             sleep=sleep,
             jitter=jitter,
         )
@@ -112,7 +117,7 @@ class Filler:
         self._dates = DatedManifests(parts, self)
 
     def __repr__(self) -> str:
-        return f"<Filler {len(self._flights)} flights, {self._gate.waiting} waiting>"
+        return f"<Filler {len(self._flights)} flights, {self.waiting} waiting>"
 
     @property
     def flights(self) -> int:
@@ -121,8 +126,8 @@ class Filler:
 
     @property
     def waiting(self) -> int:
-        """How many of them wait for a slot of `upstream.max_fills`."""
-        return self._gate.waiting
+        """How many of them wait for a place at the gate of their upstream."""
+        return sum(gate.waiting for gate in self._gates.values())
 
     async def ask(self, ask: Ask) -> Reply:
         """Answer a worker. Never raises, except CancelledError, which leaves the flight alone."""
@@ -207,8 +212,25 @@ class Filler:
             return None
         return await self._desk.attest(stored)
 
+    async def _attest_changed(self, job: _Job) -> None:
+        """Hash what the job's keys name where the file is not the attested one."""
+        if self._flights.find(job.key) is not None:
+            return  # whoever launched it has seen to that
+        for key in job.keys:
+            stored = self._desk.lookup(key)
+            if stored is None or self._desk.is_intact(stored):
+                continue
+            try:
+                await self._desk.attest(stored)
+            except StoreError as exc:
+                # Then it is as good as absent, and upstream is asked.
+                self._log.warning("not-attested", key=key, reason=str(exc))
+
     async def _refuse_claim(self, route: Route, claim: bytes) -> Reply | None:
         """Compare a claim with the index; unequal is 404 without a fetch of the crate."""
+        stored = self._desk.current(route.key)
+        if stored is not None and stored.entry.digest == claim:
+            return None  # it was compared when it was stored; the index may be gone, upstream away
         expected = await self._expected.find(route)
         if expected is None or expected.digest == claim:
             return None  # an absent crate takes the common way, which remembers the absence
@@ -220,6 +242,7 @@ class Filler:
     async def _obtain(self, route: Route, since: float) -> Reply:
         """Answer from the store, a running flight, or one launched here."""
         job = self._job(route)
+        await self._attest_changed(job)
         while True:
             flight = self._flights.find(job.key)
             is_follower = flight is not None

@@ -1,10 +1,10 @@
-"""One flight per key for the whole machine, a bound on how many fill at once, and hold-offs.
+"""One flight per key for the whole machine, and hold-offs.
 
 Rules:
 1. A flight belongs to nobody: it goes on when every ask was cancelled, and ends by itself.
 2. A flight stays in the table until its result is durable, so that no second one starts meanwhile.
 3. A key that just failed is held off: asks get the failure (or the stale copy) without upstream.
-4. The gate is held only around a transfer, never while waiting for another flight: no deadlock.
+4. A hold-off is never shortened: what is worth the longer one stays true.
 
 Units: seconds of the monotonic clock. Does not: know what a flight does.
 Runs in: keeper.
@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from mirror.clock import Clock
-from mirror.errors import MirrorError, UpstreamError
+from mirror.errors import MirrorError
 from mirror.events import EventLog
 from mirror.fill.messages import Failed
 from mirror.fill.replies import RETRY_AFTER_S, Replies, Reply, failed
 
-WAITING_PER_FILL = 64  # 64 x 64 fills: more than one CI job's worth of asks; then 503 at once
 HELD_MAX = 4096  # keys remembered as just failed
 
 
@@ -103,8 +101,11 @@ class Flights:
             del self._table[flight.key]
 
     def hold(self, key: str, failure: Failed, *, for_s: float, upstream_status: int = 0) -> None:
-        """Answer asks for `key` without upstream for a while."""
+        """Answer asks for `key` without upstream for a while, or for as long as it is held."""
         until = self._clock.monotonic() + for_s
+        before = self._held.get(key)
+        if before is not None and before.until >= until:
+            return
         self._held[key] = Held(failure=failure, upstream_status=upstream_status, until=until)
         self._held.move_to_end(key)
         if len(self._held) > HELD_MAX:
@@ -137,27 +138,3 @@ class Flights:
         finally:
             self.detach(flight)
             flight.answer_all(failure)
-
-
-class Gate:
-    """At most `slots` transfers at once, and a bounded queue before them."""
-
-    def __init__(self, slots: int) -> None:
-        self._free = asyncio.Semaphore(slots)
-        self._max_waiting = slots * WAITING_PER_FILL
-        self.waiting = 0
-
-    @asynccontextmanager
-    async def slot(self, source: str) -> AsyncIterator[None]:
-        """Hold one slot. Raises UpstreamError (503) when the queue is full."""
-        if self.waiting >= self._max_waiting:
-            raise UpstreamError(source, "too many fills are waiting", retry_after_s=RETRY_AFTER_S)
-        self.waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self.waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()

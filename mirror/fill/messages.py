@@ -67,7 +67,7 @@ class GrowingAnswer(Message, frozen=True, kw_only=True):
     """A flight's file. Only for flights whose digest is known before the first byte.
 
     `length` -1: unknown until the end. Bytes `[0, sendable)` may go into a whole response, bytes
-    `[0, landed)` into a partial one. `blob_path` is where the file will be once published.
+    `[0, landed)` into a partial one.
     """
 
     flight: int

@@ -30,8 +30,9 @@ class Outcomes:
     def __init__(self, parts: FillParts) -> None:
         self._parts = parts
 
-    async def absent(self, flight: Flight, route: Route) -> None:
-        """Upstream has no such object: withdraw what is stored, remember the absence."""
+    async def absent(self, flight: Flight, route: Route, *, is_recorded: bool = True) -> None:
+        """Upstream has no such object: withdraw what is stored, remember the absence unless
+        something stored implies it."""
         desk = self._parts.desk
         before = desk.lookup(route.key)
         if before is not None and before.entry.status == 200:
@@ -39,7 +40,8 @@ class Outcomes:
             self._parts.log.info("withdrawn", key=route.key, reason="upstream no longer has it")
         entry = self._parts.entries.absent(route, self._parts.clock.now())
         flight.answer({route.key: absence(entry)})
-        await self._parts.remember([entry])
+        if is_recorded:
+            await self._parts.remember([entry])
 
     async def confirmed(
         self,

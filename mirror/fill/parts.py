@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from mirror.clock import Clock
@@ -16,7 +17,8 @@ from mirror.errors import StoreError
 from mirror.events import EventLog
 from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
-from mirror.fill.flights import Flights, Gate
+from mirror.fill.flights import Flights
+from mirror.fill.gates import Gate, Lane
 from mirror.fill.ports import UpstreamPool
 from mirror.route.route import Route, UpstreamName
 from mirror.store.entry import Entry
@@ -31,25 +33,36 @@ class FillParts:
     config: Config
     clock: Clock
     log: EventLog
-    gate: Gate
+    gates: Mapping[UpstreamName, Gate]
     flights: Flights
     entries: EntryMaker
+    note_channel: Callable[[str, str], None]  # a channel's name and date; may wait for the disk
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 
     def pool(self, route: Route) -> UpstreamPool:
         return self.pools[route.upstream]
 
-    async def keep(self, items: Sequence[tuple[Entry, bytes]]) -> None:
-        """Store small objects that have been answered already.
+    def gate(self, route: Route) -> Gate:
+        return self.gates[route.upstream]
+
+    def slot(self, route: Route) -> AbstractAsyncContextManager[None]:
+        """Hold a place for a small object. Raises UpstreamError (503) when too many wait."""
+        return self.gate(route).slot(route.key, Lane.SMALL)
+
+    async def keep(
+        self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
+    ) -> None:
+        """Store small objects that have been answered already, with `records` in the same commit.
 
         A store that cannot take them is an event, not a failure: the clients have their bytes, and
         the next ask fetches them again.
         """
         try:
-            await self.desk.put(items)
+            await self.desk.put(items, records)
         except StoreError as exc:
-            self.log.warning("not-stored", keys=[entry.key for entry, _ in items], reason=str(exc))
+            keys = [entry.key for entry, _ in items] + [entry.key for entry in records]
+            self.log.warning("not-stored", keys=keys, reason=str(exc))
 
     async def remember(self, entries: Sequence[Entry]) -> None:
         """As `keep`, for metadata."""

@@ -5,6 +5,8 @@ Rules:
 2. At most `upstream.max_small` bytes are read, coded and decoded.
 3. A body that breaks is asked for again from the start, a bounded number of times.
 4. Index files are asked for gzip-coded: 4 to 40 times fewer bytes on the wire.
+5. A list is taken only when upstream marked its end (RFC 9112 section 6.3, or gzip's own): one that
+   ends with its connection may have been cut at a line end, and would seem to drop the rest.
 
 Does not: check what the content says, or store it.
 Runs in: keeper.
@@ -13,10 +15,11 @@ Runs in: keeper.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mirror.errors import UpstreamError
-from mirror.fill.coding import CodingError, decode_content
+from mirror.fill.coding import GZIP_NAMES, CodingError, decode_content
 from mirror.fill.entries import Head, head_of
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import UpstreamResponse
@@ -25,6 +28,7 @@ from mirror.route import policy
 from mirror.route.route import Kind, Route
 from mirror.store.entry import Entry
 
+_LISTS = frozenset((Kind.INDEX_FILE, Kind.MANIFESTS))
 THREAD_FROM_BYTES = 131072  # hashing or inflating more than this takes a thread: over 0.3 ms
 
 
@@ -57,7 +61,7 @@ async def fetch_small(parts: FillParts, route: Route, known: Entry | None) -> Fe
         response_began = False
         try:
             async with (
-                parts.gate.slot(route.key),
+                parts.slot(route),
                 parts.pool(route).get(route.path, fields=_fields(route, known)) as response,
             ):
                 response_began = True
@@ -91,6 +95,8 @@ async def _read(
         return Unchanged(head=head_of(response.fields))
     if response.status != 200:
         raise _unusable(route, response, f"status {response.status}")
+    if route.kind in _LISTS and not _marks_its_end(response.fields):
+        raise _unusable(route, response, "a list without a length: its end cannot be known")
     limit = min(parts.config.upstream.max_small, policy.max_bytes(route.kind))
     coded = await _content(route, response, limit)
     coding = response.fields.get("content-encoding", "")
@@ -116,6 +122,13 @@ async def _content(route: Route, response: UpstreamResponse, limit: int) -> byte
     if announced not in (-1, received):
         raise UpstreamError(route.key, f"{received} bytes of {announced}")
     return b"".join(pieces)
+
+
+def _marks_its_end(fields: Mapping[str, str]) -> bool:
+    codings = fields.get("transfer-encoding", "").lower().split(",")
+    if codings[-1].strip() == "chunked" or head_of(fields).length >= 0:
+        return True
+    return fields.get("content-encoding", "").strip().lower() in GZIP_NAMES
 
 
 def _decode_and_hash(coded: bytes, coding: str, limit: int) -> tuple[bytes, bytes]:

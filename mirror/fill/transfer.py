@@ -66,7 +66,7 @@ class Transfer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stack.aclose()
+        await self.aclose()
 
     async def open(self) -> bool:
         """Ask for the whole. False: upstream has no such object. Raises UpstreamError."""
@@ -77,6 +77,10 @@ class Transfer:
         self._expect(response, 200)
         self.head = head_of(response.fields)
         return True
+
+    async def aclose(self) -> None:
+        """Give the connection back. Idempotent."""
+        await self._close_response()
 
     async def skip_to(self, offset: int) -> None:
         """Begin at `offset` instead of 0, without the bytes before it where upstream can."""

@@ -101,11 +101,14 @@ def start_simulator(
     payload_scale: int = 1,
     gzip_index: bool = False,
     listen: str = "127.0.0.1:0",
+    host_triple: str = "",
 ) -> SimulatorProcess:
     """Start a simulator and wait until it listens.
 
     `dl="local"` lets its config.json name its own crates listener, for a cargo without a mirror.
     `gzip_index` lets it code index files with gzip (weak entity tag, as CloudFront compresses).
+    `host_triple` is the target that its releases have a compiler for (as `rustc -vV` says); "":
+    x86_64-unknown-linux-gnu.
     `payload_scale` multiplies the sizes of component archives (1: a release is about 1 MB).
     Raises: RuntimeError when it does not come up.
     """
@@ -114,6 +117,8 @@ def start_simulator(
     command += ["--payload-scale", str(payload_scale)]
     if gzip_index:
         command.append("--gzip-index")
+    if host_triple:
+        command += ["--host-triple", host_triple]
     if rustup_binary:
         command += ["--rustup-binary", str(rustup_binary)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -5,7 +5,8 @@ Rules:
    still has afterwards.
 2. A file that is not its name's content goes to the quarantine, every key naming it with it, and
    the epoch moves. So does one that the disk cannot read (EIO).
-3. While a file is read it is held: eviction does not take it.
+3. While a file is read it is held: eviction does not take it, and nobody replaces it.
+4. To learn that a blob is not here takes no lock: a miss asks this for every body.
 
 Runs in: keeper (a thread: hashing takes about 2 s per GB); takes the store's lock for moments.
 """
@@ -56,6 +57,8 @@ class Attester:
 
         The entry's digest and length become the blob's own.
         """
+        if not self._may_be_here(digest):
+            return None
         with self._holds.holding((digest,)):
             attestation = self._vouch_anew(digest)
             if attestation is None:
@@ -72,6 +75,14 @@ class Attester:
             if self._vouch_anew(stored.entry.digest) is None:
                 return None
             return self._catalog.index.lookup(stored.entry.key)
+
+    def _may_be_here(self, digest: bytes) -> bool:
+        if self._catalog.blobs.identify(digest) is not None:
+            return True
+        try:
+            return self._catalog.index.has_blob(digest)
+        except StoreError:
+            return True  # a damaged index is repaired on the long way
 
     def _vouch_anew(self, digest: bytes) -> Attestation | None:
         try:
@@ -97,7 +108,7 @@ class Attester:
         def change(changes: Changes) -> int:
             return changes.put_blob(seen.digest, seen.attestation, used_at_ms)
 
-        self._catalog.budget.blob_bytes += self._catalog.commit(change)
+        self._catalog.budget.store(self._catalog.commit(change))
 
     def _drop_absent(self, digest: bytes) -> None:
         if self._catalog.blobs.identify(digest) is not None:

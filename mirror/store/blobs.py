@@ -7,7 +7,7 @@ Rules:
 
 Units: bytes.
 Does not: know the index.
-Runs in: keeper.
+Runs in: keeper (any thread; one per blob at a time).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os.path
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -41,18 +42,20 @@ class BlobFiles:
         self._files = files
         self._layout = layout
         self._known: set[str] = set()
+        self._making = threading.Lock()
+
+    def prepare_directories(self, digests: Iterable[bytes]) -> None:
+        """Make the directories of blobs that are about to be placed. Raises OSError."""
+        inner = {os.path.dirname(self._layout.blob(digest)) for digest in digests}
+        # Outer ones first; and one thread at a time: who finds a directory that another one has
+        # just made must not go on before its name is durable.
+        with self._making:
+            self._make({os.path.dirname(directory) for directory in inner})
+            self._make(inner)
 
     def place(self, temp_path: str, digest: bytes) -> None:
         """Rename a synced temp to its name. Raises OSError; then the name is as it was."""
-        path = self._layout.blob(digest)
-        inner = os.path.dirname(path)
-        for directory in (os.path.dirname(inner), inner):
-            if directory in self._known:
-                continue
-            if self._files.make_directory(directory, _DIRECTORY_MODE):
-                self._files.sync_directory(os.path.dirname(directory))
-            self._known.add(directory)
-        self._files.rename(temp_path, path)
+        self._files.rename(temp_path, self._layout.blob(digest))
 
     def sync_names(self, digests: Iterable[bytes]) -> None:
         for directory in sorted({os.path.dirname(self._layout.blob(d)) for d in digests}):
@@ -101,6 +104,13 @@ class BlobFiles:
                     identity = self.identify(digest)
                     if identity is not None:
                         yield BlobSeen(digest=digest, attestation=identity)
+
+    def _make(self, directories: set[str]) -> None:
+        unknown = sorted(directories - self._known)
+        made = [d for d in unknown if self._files.make_directory(d, _DIRECTORY_MODE)]
+        for parent in sorted({os.path.dirname(directory) for directory in made}):
+            self._files.sync_directory(parent)
+        self._known.update(unknown)
 
     def _directories(self, path: str) -> list[str]:
         with contextlib.suppress(NotADirectoryError):

@@ -3,11 +3,14 @@
 Rules:
 1. `used_bytes` = blobs + reservations + kept partials; a reservation exists before its first byte
    is written, so the sum on disk never passes the budget.
-2. Releasing is idempotent.
+2. What counts is what the disk gives away (`footprint`), not the length: 5,120 index files of
+   0.7 KB take 68 MB.
+3. Promised bytes that have landed are no longer free on the disk: only the rest is still to come.
+4. Releasing is idempotent.
 
 Units: bytes.
 Does not: evict; the quarantine has its own budget.
-Runs in: keeper. Callers hold the store's lock around `Budget`; a `Reservation` takes it itself.
+Runs in: keeper (any thread): a lock of its own, under which nothing waits.
 """
 
 from __future__ import annotations
@@ -16,37 +19,72 @@ import threading
 from collections.abc import Callable
 from types import TracebackType
 
+BLOCK_BYTES = 4096  # ext4, xfs and btrfs give a file no less
+# Beside each blob: its directory (65,536 of them; most have one blob) and its record in `heads/`.
+# For a crate in a large store this is too much by 8 KiB: the sum is an upper bound.
+BLOB_OVERHEAD_BYTES = 2 * BLOCK_BYTES
+# Room that fills leave on the disk: the index's log, records and directories grow too.
+DISK_MARGIN_BYTES = 1 << 20
+
+
+def footprint(length: int) -> int:
+    """Return what a blob, or a temp with its record, of `length` bytes takes of the disk."""
+    return -(-length // BLOCK_BYTES) * BLOCK_BYTES + BLOB_OVERHEAD_BYTES
+
 
 class Budget:
-    """Sums of one store."""
+    """Sums of one store. Costs are footprints."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
         self.blob_bytes = 0
         self.reserved_bytes = 0
-        self._kept: dict[str, int] = {}
+        self.landed_bytes = 0
         self.kept_bytes = 0
+        self._kept: dict[str, int] = {}
+        self.lock = threading.Lock()
 
     @property
     def used_bytes(self) -> int:
         return self.blob_bytes + self.reserved_bytes + self.kept_bytes
 
-    def shortfall(self, nbytes: int) -> int:
-        """Return how many bytes must go before `nbytes` more fit; 0 when they fit."""
-        return max(0, self.used_bytes + nbytes - self.budget_bytes)
+    def take(self, cost_bytes: int, free_bytes: int) -> bool:
+        """Promise `cost_bytes` if they fit the budget and the `free_bytes` of the disk."""
+        with self.lock:
+            if self.shortfall(cost_bytes, free_bytes):
+                return False
+            self.reserved_bytes += cost_bytes
+            return True
 
-    def keep(self, partial: str, nbytes: int) -> None:
+    def shortfall(self, cost_bytes: int, free_bytes: int) -> int:
+        """Return how many bytes must go before `cost_bytes` more fit; 0 when they fit."""
+        to_come = self.reserved_bytes - self.landed_bytes
+        on_disk = cost_bytes + to_come + DISK_MARGIN_BYTES - free_bytes
+        return max(0, self.used_bytes + cost_bytes - self.budget_bytes, on_disk)
+
+    def store(self, cost_bytes: int) -> None:
+        """Count blobs that came (or, below 0, went)."""
+        with self.lock:
+            self.blob_bytes += cost_bytes
+
+    def keep(self, partial: str, length: int) -> None:
         """Count what an idle partial holds on disk."""
         self.drop_kept(partial)
-        self._kept[partial] = nbytes
-        self.kept_bytes += nbytes
+        with self.lock:
+            self._kept[partial] = footprint(length)
+            self.kept_bytes += footprint(length)
 
-    def drop_kept(self, partial: str) -> None:
-        self.kept_bytes -= self._kept.pop(partial, 0)
+    def drop_kept(self, partial: str) -> bool:
+        """Count an idle partial no longer; False: it was not counted."""
+        with self.lock:
+            cost_bytes = self._kept.pop(partial, 0)
+            self.kept_bytes -= cost_bytes
+        return cost_bytes > 0
 
     def kept_partials(self) -> list[str]:
         """Return the idle partials, the one kept longest first."""
-        return list(self._kept)
+        with self.lock:
+            return list(self._kept)
 
     def __repr__(self) -> str:
         return (
@@ -56,36 +94,56 @@ class Budget:
 
 
 class Reservation:
-    """Bytes promised to one fill. A context manager; releasing twice is harmless."""
+    """Bytes promised to one fill, taken from `budget` before this value was made.
+
+    A context manager; releasing twice is harmless.
+    """
 
     def __init__(
-        self,
-        budget: Budget,
-        lock: threading.RLock,
-        nbytes: int,
-        make_room: Callable[[int], bool],
+        self, budget: Budget, nbytes: int, cost_bytes: int, take: Callable[[int], bool]
     ) -> None:
         self._budget = budget
-        self._lock = lock
-        self._make_room = make_room
-        self.nbytes = nbytes
+        self._cost_bytes = cost_bytes
+        self._landed_bytes = 0
+        self._take = take
         self._is_open = True
-        budget.reserved_bytes += nbytes
+        self.nbytes = nbytes
 
     def extend(self, more_bytes: int) -> bool:
         """Promise `more_bytes` to the same fill; False when they cannot be had."""
-        with self._lock:
-            if not self._is_open or not self._make_room(more_bytes):
+        cost_bytes = footprint(self.nbytes + more_bytes) - footprint(self.nbytes)
+        if not self._take(cost_bytes):
+            return False
+        with self._budget.lock:
+            if not self._is_open:  # released, perhaps while room was made
+                self._budget.reserved_bytes -= cost_bytes
                 return False
+            self._cost_bytes += cost_bytes
             self.nbytes += more_bytes
-            self._budget.reserved_bytes += more_bytes
             return True
 
-    def release(self) -> None:
-        with self._lock:
+    def has_landed(self, length: int) -> None:
+        """Say that `length` of the promised bytes are on the disk."""
+        with self._budget.lock:
             if self._is_open:
-                self._is_open = False
-                self._budget.reserved_bytes -= self.nbytes
+                self._budget.landed_bytes += length - self._landed_bytes
+                self._landed_bytes = length
+
+    def exchange(self, stored_bytes: int) -> None:
+        """Give the promise back for `stored_bytes` of blobs, in one step for every reader."""
+        with self._budget.lock:
+            self._budget.blob_bytes += stored_bytes
+            self._close()
+
+    def release(self) -> None:
+        with self._budget.lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._budget.reserved_bytes -= self._cost_bytes
+            self._budget.landed_bytes -= self._landed_bytes
 
     def __enter__(self) -> Reservation:
         return self

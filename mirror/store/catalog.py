@@ -25,7 +25,13 @@ from mirror.store.changes import Changes
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Entry, Stored
 from mirror.store.files import Files, disk_errors
-from mirror.store.heads import GENERATION, Heads, is_same_representation, needs_head
+from mirror.store.heads import (
+    GENERATION,
+    Heads,
+    group_of,
+    is_same_representation,
+    needs_head,
+)
 from mirror.store.index import Index
 from mirror.store.layout import Layout
 from mirror.store.page import SharedPage
@@ -34,6 +40,11 @@ from mirror.store.recovery import discard_index, rescan
 T = TypeVar("T")
 # An absence is worth remembering a while after its freshness: it may still be served as stale.
 _ABSENCE_KEPT_S = 3600.0
+# At least twice as many as come are removed, so that a flood of them is gone as fast as it came.
+_ABSENCES_PER_STEP = 16
+# About 5 MB of index. A client looking for a nightly was seen to ask for 8,068 dates that have no
+# manifest; beyond this whoever asks is not looking for something.
+ABSENCES_MAX = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,21 +104,22 @@ class Catalog:
 
     def record(self, entries: Sequence[Entry]) -> list[Stored]:
         """Write entries whose blobs are stored, and absences; return what is then known."""
-        if any(self._moved(entry) for entry in entries):  # a mere refresh leaves the heads alone
-            self.prepare_heads(entries)
-
-        def change(changes: Changes) -> Written:
-            if any(entry.status != 200 for entry in entries):
-                changes.forget_absences(self._clock.now() - _ABSENCE_KEPT_S)
-            return self.put(changes, entries)
-
-        written = self.commit(change)
+        self.prepare_heads(self.moved(entries))
+        written = self.commit(lambda changes: self.put(changes, entries))
         if written.moves_epoch:
             self.bump_epoch()
         return written.stored
 
+    def moved(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return those that name another representation than before, with the rest of their
+        generation; a mere refresh leaves the heads alone."""
+        groups = {group_of(entry.key) for entry in entries if self._moved(entry)}
+        return [entry for entry in entries if group_of(entry.key) in groups]
+
     def prepare_heads(self, entries: Sequence[Entry]) -> None:
         """Bring the records in `heads/` to what is about to be committed. Raises StoreError."""
+        if not entries:
+            return
         with disk_errors(self._layout.heads):
             self.heads.write(entries)
             absent = [entry.key for entry in entries if not needs_head(entry)]
@@ -123,20 +135,24 @@ class Catalog:
                 continue
             moves_epoch |= _withdraws(changes.put_entry(entry), entry)
             stored.append(Stored(entry=entry, attestation=attestation))
+        absences = sum(entry.status != 200 for entry in entries)
+        if absences:
+            ended_at = self._clock.now() - _ABSENCE_KEPT_S
+            changes.forget_absences(ended_at, max(_ABSENCES_PER_STEP, 2 * absences))
+            changes.limit_absences(ABSENCES_MAX)
         return Written(stored=stored, moves_epoch=moves_epoch)
 
-    def forget(self, keys: Sequence[str], *, withdraw: bool) -> None:
-        """Remove entries; with `withdraw` durably, and every worker is told."""
-        self.remove_heads(keys, durable=withdraw)
-        self.commit(lambda changes: [changes.remove_entry(key) for key in keys], durable=withdraw)
-        if withdraw:
-            self.bump_epoch()
+    def withdraw(self, keys: Sequence[str]) -> None:
+        """Remove entries durably, and tell every worker."""
+        self.remove_heads(keys, durable=True)
+        self.commit(lambda changes: [changes.remove_entry(key) for key in keys], durable=True)
+        self.bump_epoch()
 
     def drop_blob(self, digest: bytes) -> list[str]:
         """Remove a blob's row and every entry naming it, durably; return the keys."""
         self.remove_heads(self.read(lambda index: index.keys_of(digest)), durable=True)
-        length, keys = self.commit(lambda changes: changes.remove_blob(digest), durable=True)
-        self.budget.blob_bytes -= length
+        freed, keys = self.commit(lambda changes: changes.remove_blob(digest), durable=True)
+        self.budget.store(-freed)
         if keys:
             self.bump_epoch()
         return keys
@@ -154,7 +170,7 @@ class Catalog:
             discard_index(self._files, self._layout)
         self.index = Index.create(self._layout.index)
         count = rescan(self.index, self.blobs, self.heads)
-        self.budget.blob_bytes = self.index.blob_bytes()
+        self.budget.store(self.index.blob_bytes() - self.budget.blob_bytes)
         self.announce_index()
         self._warn("index-rebuilt", blobs=count)
 

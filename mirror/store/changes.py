@@ -18,14 +18,13 @@ from typing import cast
 
 import apsw
 
+from mirror.store.budget import footprint
 from mirror.store.entry import Attestation, Entry
 from mirror.store.eviction import BlobUse
 from mirror.store.schema import UNATTESTED_INODE, UPSERT_ENTRY, entry_of_row, entry_row
 
 # Recency is an order, not a clock: one write per blob and second is enough.
 _TOUCH_STEP_MS = 1000
-# Forgotten absences are removed a few at a time, so that no negative answer pays for many.
-_ABSENCES_PER_STEP = 16
 
 
 class Changes:
@@ -35,7 +34,7 @@ class Changes:
         self._connection = connection
 
     def put_blob(self, digest: bytes, attestation: Attestation, used_at_ms: int) -> int:
-        """Write a blob's row; return by how many bytes the stored total grows."""
+        """Write a blob's row; return by how many bytes the space that blobs take grows."""
         before = self.blob_length(digest)
         self._run(
             "INSERT INTO blob (digest, length, inode, ctime_ns, used_at_ms) VALUES (?, ?, ?, ?, ?)"
@@ -43,7 +42,7 @@ class Changes:
             " ctime_ns = excluded.ctime_ns, used_at_ms = max(used_at_ms, excluded.used_at_ms)",
             digest, attestation.size, attestation.inode, attestation.ctime_ns, used_at_ms,
         )  # fmt: skip
-        return attestation.size - (before or 0)
+        return footprint(attestation.size) - (0 if before is None else footprint(before))
 
     def put_unattested_blob(self, digest: bytes, length: int, used_at_ms: int) -> int:
         """Note that a file of this name is there, not what is in it."""
@@ -81,15 +80,15 @@ class Changes:
         return before
 
     def remove_blob(self, digest: bytes) -> tuple[int, list[str]]:
-        """Drop a blob's row and every key naming it; return its length and the keys."""
+        """Drop a blob's row and every key naming it; return the space it took, and the keys."""
         keys = [
             cast("str", row[0])
             for row in self._run("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
         ]
         self._run("DELETE FROM entry WHERE digest = ? AND status = 200", digest)
-        length = self.blob_length(digest) or 0
+        length = self.blob_length(digest)
         self._run("DELETE FROM blob WHERE digest = ?", digest)
-        return length, keys
+        return 0 if length is None else footprint(length), keys
 
     def touch(self, keys: Iterable[str], now_ms: int) -> None:
         self._connection.executemany(
@@ -131,16 +130,41 @@ class Changes:
     def clear_doomed(self) -> None:
         self._run("DELETE FROM doomed")
 
-    def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None:
-        self._connection.executemany("INSERT OR REPLACE INTO vouched VALUES (?, ?)", list(pairs))
+    def vouch(self, manifest: Entry, pairs: Iterable[tuple[str, bytes]]) -> None:
+        """Write what `manifest` states in the place of what its key stated before.
 
-    def forget_absences(self, before_at: float) -> None:
-        """Remove a few negative answers whose freshness ended before `before_at`."""
+        What manifests stated that are not stored any more goes with it, so that the rows are
+        never more than those of the stored manifests and this one.
+        """
+        gone = self._run(
+            "SELECT id FROM manifest WHERE key = ?"
+            " OR key NOT IN (SELECT key FROM entry WHERE status = 200)",
+            manifest.key,
+        )
+        self._connection.executemany("DELETE FROM vouched WHERE manifest = ?", gone)
+        self._connection.executemany("DELETE FROM manifest WHERE id = ?", gone)
+        self._run("INSERT INTO manifest (key, digest) VALUES (?, ?)", manifest.key, manifest.digest)
+        number = self._connection.last_insert_rowid()
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO vouched VALUES (?, ?, ?)",
+            [(path, number, digest) for path, digest in pairs],
+        )
+
+    def forget_absences(self, before_at: float, limit: int) -> None:
+        """Remove up to `limit` negative answers whose freshness ended before `before_at`."""
         self._run(
             "DELETE FROM entry WHERE key IN (SELECT key FROM entry WHERE status = 404"
             " AND fresh_until < ? ORDER BY fresh_until LIMIT ?)",
-            before_at, _ABSENCES_PER_STEP,
+            before_at, limit,
         )  # fmt: skip
+
+    def limit_absences(self, most: int) -> None:
+        """Keep the `most` negative answers that end last."""
+        self._run(
+            "DELETE FROM entry WHERE key IN (SELECT key FROM entry WHERE status = 404"
+            " ORDER BY fresh_until DESC LIMIT -1 OFFSET ?)",
+            most,
+        )
 
     def set_fact(self, name: str, value: str) -> None:
         self._run("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, value)
@@ -154,10 +178,10 @@ class Changes:
             at_ms, digest, limit,
         )  # fmt: skip
         typed = cast("Sequence[tuple[bytes, int, int]]", rows)
-        return [BlobUse(digest=row[0], length=row[1], used_at_ms=row[2]) for row in typed]
-
-    def set_pinned(self, digest: bytes, pinned: bool) -> None:
-        self._run("UPDATE blob SET pinned = ? WHERE digest = ?", int(pinned), digest)
+        return [
+            BlobUse(digest=row[0], freed_bytes=footprint(row[1]), used_at_ms=row[2])
+            for row in typed
+        ]
 
     def _cool(self, before: Entry) -> None:
         """Make the blob that `before` named the coldest when no key names it any more."""

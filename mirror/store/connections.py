@@ -28,17 +28,17 @@ _WRITER_BUSY_MS = 5000
 class DatabaseDamagedError(StoreError):
     """The database file is not readable as one: rebuild it, or (state.db) restore a backup."""
 
-    def __init__(self, source: str, reason: str) -> None:
-        super().__init__(source, f"damaged database: {reason}", retryable=False)
+    def __init__(self, source: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(source, f"damaged database: {reason}", hint=hint, retryable=False)
 
 
 @contextlib.contextmanager
-def database_errors(source: str) -> Iterator[None]:
-    """Translate every SQLite error of the block."""
+def database_errors(source: str, *, damage_hint: str = "") -> Iterator[None]:
+    """Translate every SQLite error of the block; `damage_hint` is for who must repair it."""
     try:
         yield
     except (apsw.CorruptError, apsw.NotADBError) as exc:
-        raise DatabaseDamagedError(source, str(exc)) from exc
+        raise DatabaseDamagedError(source, str(exc), hint=damage_hint) from exc
     except apsw.FullError as exc:
         raise StoreError(source, str(exc), hint="the disk is full") from exc
     except apsw.Error as exc:

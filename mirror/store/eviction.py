@@ -19,10 +19,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobUse:
-    """A stored blob as a candidate; `length` is what its going frees."""
+    """A stored blob as a candidate."""
 
     digest: bytes
-    length: int
+    freed_bytes: int
     used_at_ms: int
 
 
@@ -42,5 +42,5 @@ class LeastRecentlyUsed:
             if freed >= needed_bytes:
                 break
             victims.append(blob)
-            freed += blob.length
+            freed += blob.freed_bytes
         return victims if freed >= needed_bytes else []

@@ -55,6 +55,12 @@ def needs_head(entry: Entry) -> bool:
     return entry.status == 200 and entry.proof not in _STATED_UPSTREAM
 
 
+def group_of(key: str) -> str:
+    """Return the key of the manifest that `key` belongs to; two channels never share a group,
+    also when one call records both."""
+    return key.removesuffix(".sha256").removesuffix(".asc")
+
+
 def is_same_representation(one: Entry, other: Entry) -> bool:
     """Say whether two entries differ in nothing but their times."""
     return (
@@ -75,13 +81,17 @@ class Heads:
 
     def write(self, entries: Sequence[Entry]) -> None:
         """Record those of `entries` that need it. Raises OSError."""
-        generation = tuple(
-            (entry.key, entry.digest.hex()) for entry in entries if entry.proof == GENERATION
-        )
+        generations: dict[str, list[tuple[str, str]]] = {}
+        for entry in entries:
+            if needs_head(entry) and entry.proof == GENERATION:
+                members = generations.setdefault(group_of(entry.key), [])
+                members.append((entry.key, entry.digest.hex()))
         for entry in entries:
             if not needs_head(entry):
                 continue
-            head = _head_of(entry, generation if entry.proof == GENERATION else ())
+            is_member = entry.proof == GENERATION
+            members = generations[group_of(entry.key)] if is_member else []
+            head = _head_of(entry, tuple(members))
             self._files.make_directory(self._layout.head_directory(entry.key), 0o755)
             replace_file(
                 self._files,

@@ -21,6 +21,7 @@ from typing import cast
 import apsw
 
 from mirror.errors import StoreError
+from mirror.store.budget import BLOB_OVERHEAD_BYTES, BLOCK_BYTES
 from mirror.store.changes import Changes
 from mirror.store.connections import (
     DatabaseDamagedError,
@@ -95,12 +96,20 @@ class Index:
         return stored_of_row(rows[0]) if rows else None
 
     def entries_of_prefix(self, prefix: str) -> list[Entry]:
-        """Return the entries whose key begins so, sorted by key. Raises StoreError."""
+        """Return the entries of blobs whose key begins so, sorted by key. Raises StoreError."""
         rows = self._read(ENTRIES_OF_RANGE, prefix, prefix_end(prefix))
         return [entry_of_row(row) for row in rows]
 
     def vouched(self, path: str) -> bytes | None:
-        rows = self._read("SELECT digest FROM vouched WHERE path = ?", path)
+        """Return what the manifest that was read last among those that know `path` states."""
+        rows = self._read(
+            "SELECT digest FROM vouched WHERE path = ? ORDER BY manifest DESC LIMIT 1", path
+        )
+        return cast("bytes", rows[0][0]) if rows else None
+
+    def manifest_read(self, key: str) -> bytes | None:
+        """Return the digest of the manifest of `key` that was read last."""
+        rows = self._read("SELECT digest FROM manifest WHERE key = ?", key)
         return cast("bytes", rows[0][0]) if rows else None
 
     def fact(self, name: str) -> str:
@@ -129,9 +138,12 @@ class Index:
             raise DatabaseDamagedError(self._path, str(verdict))
 
     def blob_bytes(self) -> int:
-        """Return the sum of all blob lengths; reads the whole table, once per start."""
-        rows = self._read("SELECT coalesce(sum(length), 0) FROM blob")
-        return cast("int", rows[0][0])
+        """Return the space that all blobs take; reads the whole table, once per start."""
+        rows = self._read(
+            "SELECT count(*), coalesce(sum((length + ?1 - 1) / ?1), 0) FROM blob", BLOCK_BYTES
+        )
+        blobs, blocks = cast("tuple[int, int]", rows[0])
+        return blobs * BLOB_OVERHEAD_BYTES + blocks * BLOCK_BYTES
 
     @contextlib.contextmanager
     def changing(self, *, durable: bool = False) -> Iterator[Changes]:
@@ -159,7 +171,7 @@ class Index:
     def __repr__(self) -> str:
         return f"<Index {self._path}, {self._log_pages} pages in its log>"
 
-    def _read(self, statement: str, *values: str | bytes) -> list[tuple[object, ...]]:
+    def _read(self, statement: str, *values: str | int | bytes) -> list[tuple[object, ...]]:
         try:
             with self._read_lock, database_errors(self._path):
                 return list(self._reader.execute(statement, values).fetchall())

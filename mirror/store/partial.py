@@ -35,6 +35,11 @@ _RECORD_LIMIT_BYTES = 65536
 _RESERVE_STEP_BYTES = 1 << 20
 
 
+def is_resumable(validator: str, length: int) -> bool:
+    """A weak validator or an unknown length cannot tie two transfers together."""
+    return bool(validator) and not validator.startswith("W/") and length >= 0
+
+
 class PartialRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What lies beside a temp: enough to go on with it, and to know when not to."""
 
@@ -46,6 +51,10 @@ class PartialRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     extents: tuple[tuple[int, int], ...]
     boot: str
     noted_at: float
+
+    @property
+    def is_resumable(self) -> bool:
+        return is_resumable(self.validator, self.length)
 
 
 class PartialState(enum.Enum):
@@ -64,8 +73,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_resumable(self) -> bool:
-        """A weak validator or an unknown length cannot tie two transfers together."""
-        return bool(self.validator) and not self.validator.startswith("W/") and self.length >= 0
+        return is_resumable(self.validator, self.length)
 
 
 class Partial:
@@ -85,7 +93,6 @@ class Partial:
         self.path = path
         self.terms = terms
         self.landed = 0
-        self.resumed = False
         self.state = PartialState.LANDING
         self._files = files
         self._fd = fd
@@ -102,17 +109,12 @@ class Partial:
     def length(self) -> int:
         return self.terms.length
 
-    @property
-    def fd(self) -> int:
-        """The temp's descriptor; owned by the partial, valid until the flight lets go."""
-        return self._fd
-
     def take_prefix(self, length: int) -> None:
         """Hash the first `length` bytes again and cut the rest off. Raises OSError."""
+        self.reservation.has_landed(length)
         self._hash = hash_prefix(self._files, self._fd, length)
         self._files.truncate(self._fd, length)
         self.landed = length
-        self.resumed = length > 0
 
     def write(self, content: bytes | memoryview) -> None:
         """Append `content`. Raises StoreError; after a disk error the temp is gone."""
@@ -130,6 +132,7 @@ class Partial:
             write_all(self._files, self._fd, content, self.landed)
         self._hash.update(content)
         self.landed += size
+        self.reservation.has_landed(self.landed)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return landed bytes, also after a failure. Raises StoreError."""
@@ -143,8 +146,13 @@ class Partial:
         return self._hash.digest()
 
     def note(self) -> None:
-        """Make the landed prefix durable and say so in the record. Costs an fsync of new bytes."""
+        """Make the landed prefix durable and say so in the record. Costs an fsync of new bytes.
+
+        Nothing to do for what can never be resumed: without a record the next start sweeps it.
+        """
         self._require_landing()
+        if not self.terms.is_resumable:
+            return
         with self._failing():
             self._files.sync(self._fd)
             self.write_record()

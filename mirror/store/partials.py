@@ -2,12 +2,13 @@
 
 Rules:
 1. One flight per temp at a time.
-2. A temp without a usable record, or untouched for `KEEP_S`, is swept at start; so is a record
-   without a temp, and anything else that lies there.
-3. A kept temp counts in the byte budget by its size, and goes when its room is needed.
+2. A temp that can never be resumed has no record. A temp without a usable record, or untouched
+   for `KEEP_S`, is swept at start; so is a record without a temp, and anything else there.
+3. A kept temp counts in the byte budget by its size, and goes when its room is needed. One that
+   is resumed counts by the flight's reservation instead.
 
 Units: bytes, seconds.
-Runs in: keeper; `begin` takes the store's lock for moments, for the rest callers hold it.
+Runs in: keeper (any thread): a lock of its own, so that no flight begins behind a commit.
 """
 
 from __future__ import annotations
@@ -35,10 +36,9 @@ class Partials:
         layout: Layout,
         budget: Budget,
         clock: Clock,
-        lock: threading.RLock,
         boot: str,
     ) -> None:
-        self._lock = lock
+        self._lock = threading.Lock()
         self._files = files
         self._layout = layout
         self._budget = budget
@@ -54,6 +54,7 @@ class Partials:
                 reservation.release()
                 raise StoreError(terms.key, "is being filled already", retryable=False)
             self._active.add(name)
+            was_kept = self._budget.drop_kept(name)
         try:
             with disk_errors(self._layout.partial(name)):
                 partial = self._resume(name, terms, reservation)
@@ -62,39 +63,43 @@ class Partials:
         except BaseException:
             with self._lock:
                 self._active.discard(name)
+                if was_kept:
+                    self._keep_found(name)
             reservation.release()
             raise
-        with self._lock:
-            self._budget.drop_kept(name)
         return partial
 
     def let_go(self, partial: Partial, *, keep: bool) -> None:
         """End a flight's use of its temp; `keep` leaves it to be resumed when that is possible."""
         name = _name(partial.terms)
-        landing = partial.state is PartialState.LANDING
-        if landing and keep and partial.terms.is_resumable and partial.landed:
-            self._budget.keep(name, partial.landed)
-        elif landing:
-            partial.discard()
-        partial.close()
-        self._active.discard(name)
+        with self._lock:
+            landing = partial.state is PartialState.LANDING
+            if landing and keep and partial.terms.is_resumable and partial.landed:
+                partial.close()  # first: its bytes count once
+                self._budget.keep(name, partial.landed)
+            elif landing:
+                partial.discard()
+            partial.close()
+            self._active.discard(name)
 
     def published(self, partial: Partial) -> None:
         """End a flight whose temp became a blob: only the record is left to remove."""
         with contextlib.suppress(OSError):  # a record without a temp is swept at the next start
             self._files.unlink(partial.path + RECORD_SUFFIX)
-        partial.close()
-        self._active.discard(_name(partial.terms))
+        with self._lock:
+            partial.close()
+            self._active.discard(_name(partial.terms))
 
     def drop_kept(self, needed_bytes: int) -> None:
         """Remove kept temps, the one kept longest first, until `needed_bytes` are free."""
         goal = self._budget.kept_bytes - needed_bytes
         for name in self._budget.kept_partials():
-            if self._budget.kept_bytes <= goal:
-                return
-            if name not in self._active:
-                self._remove(name)
-                self._budget.drop_kept(name)
+            with self._lock:
+                if self._budget.kept_bytes <= goal:
+                    return
+                if name not in self._active:
+                    self._remove(name)
+                    self._budget.drop_kept(name)
 
     def sweep(self) -> int:
         """Remove what cannot be resumed; return how many files went. Raises OSError."""
@@ -109,7 +114,9 @@ class Partials:
     def _keep_found(self, name: str) -> bool:
         """Count a temp that can be resumed; False for anything else."""
         record = None if "." in name else load_record(self._files, self._layout.partial(name))
-        if record is None or self._clock.now() - record.noted_at > KEEP_S:
+        if record is None or not record.is_resumable:
+            return False
+        if self._clock.now() - record.noted_at > KEEP_S:
             return False
         try:
             size = self._files.identify_path(self._layout.partial(name)).size
@@ -135,6 +142,7 @@ class Partials:
             partial.take_prefix(usable_prefix(record, size, self._boot))
         except OSError:  # an unreadable prefix is no reason to fail: begin from the first byte
             partial.state = PartialState.CLOSED
+            reservation.has_landed(0)
             self._files.close(fd)
             return None
         return partial
@@ -144,7 +152,8 @@ class Partials:
         self._remove(name)
         partial = self._partial(path, self._files.create(path), terms, reservation)
         try:
-            partial.write_record()
+            if terms.is_resumable:
+                partial.write_record()
         except OSError:
             partial.discard()
             partial.close()

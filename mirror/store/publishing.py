@@ -6,17 +6,21 @@ Steps of `place`; a crash after step n leaves what is said there:
 3. sync the directories                        - the same, also after a power cut
 4. attest: `lstat` after the rename (it changes ctime)
 5. heads                                       - records for a rescan, verified content
-6. commit: blob rows, entries, `arriving` off  - the whole is there
+6. commit: blob rows, entries, `arriving` off  - the whole is there, for every reader at once
 7. move the epoch, when something served was replaced
 
 A failure in 2-6 removes the files that got no row; the caller removes its temps.
 
-Runs in: keeper; callers hold the store's lock.
+Steps 2 to 4 wait for the disk and hold no lock that a look-up, an adoption or a reservation needs;
+the caller holds the digests (`holds`), so that nobody else touches their files meanwhile.
+
+Runs in: keeper (any thread).
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,40 +44,45 @@ class Arrival:
 class Publisher:
     """Places arrivals in one store."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, lock: threading.RLock) -> None:
         self._catalog = catalog
+        self._lock = lock
 
     def place(
         self,
         arrivals: Sequence[Arrival],
         entries: Sequence[Entry],
-        reservation: Reservation | None,
+        records: Sequence[Entry],
+        reservation: Reservation,
     ) -> list[Stored]:
-        """Publish all of `arrivals` and `entries`, or nothing. Raises StoreError.
+        """Publish `arrivals`, `entries` and `records` together, or nothing. Raises StoreError.
 
-        `reservation` is released in exchange for the bytes that are then stored.
+        `reservation` is released in exchange for the bytes that are then stored. Returns what
+        `entries` name; of `records` those whose blob is gone are left out.
         """
         catalog = self._catalog
         digests = [arrival.digest for arrival in arrivals]
         if digests:
-            catalog.commit(lambda changes: changes.expect(digests))  # 1
+            with self._lock:
+                catalog.commit(lambda changes: changes.expect(digests))  # 1
         try:
             attested = self._land(arrivals)
-            catalog.prepare_heads(entries)  # 5
-            grown, written = self._name(attested, entries)  # 6
+            with self._lock:
+                catalog.prepare_heads([*entries, *catalog.moved(records)])  # 5
+                grown, written = self._name(attested, entries, records)  # 6
+                reservation.exchange(grown)
+                if written.moves_epoch:
+                    catalog.bump_epoch()  # 7
         except BaseException:
-            self._undo(digests)
+            with self._lock:
+                self._undo(digests)
             raise
-        if reservation is not None:  # first: who reads the sum without the lock sees no excess
-            reservation.release()
-        catalog.budget.blob_bytes += grown
-        if written.moves_epoch:
-            catalog.bump_epoch()  # 7
         return written.stored
 
     def _land(self, arrivals: Sequence[Arrival]) -> dict[bytes, Attestation]:
         blobs = self._catalog.blobs
         with disk_errors("blobs"):
+            blobs.prepare_directories(arrival.digest for arrival in arrivals)
             for arrival in arrivals:
                 blobs.place(arrival.temp_path, arrival.digest)  # 2
             blobs.sync_names(arrival.digest for arrival in arrivals)  # 3
@@ -86,7 +95,10 @@ class Publisher:
         return attested
 
     def _name(
-        self, attested: dict[bytes, Attestation], entries: Sequence[Entry]
+        self,
+        attested: dict[bytes, Attestation],
+        entries: Sequence[Entry],
+        records: Sequence[Entry],
     ) -> tuple[int, Written]:
         """Return by how many bytes the store grew, and what was written."""
         catalog = self._catalog
@@ -101,7 +113,9 @@ class Publisher:
             written = catalog.put(changes, entries)
             if len(written.stored) != len(entries):
                 raise StoreError(entries[0].key, "the blob of an entry is not stored")
-            return grown, written
+            recorded = catalog.put(changes, records)
+            moves_epoch = written.moves_epoch or recorded.moves_epoch
+            return grown, Written(stored=written.stored, moves_epoch=moves_epoch)
 
         return catalog.commit(change)
 

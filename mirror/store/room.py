@@ -6,14 +6,16 @@ Rules:
    be served wrong.
 2. When the disk is too full even for that commit, the files go first: the same gap, the other way.
 3. Blobs go before kept temps, held and pinned blobs never.
+4. Room that is there is given without waiting for anybody; only eviction takes the store's lock.
 
-Units: bytes.
-Runs in: keeper; callers hold the store's lock.
+Units: bytes, as footprints.
+Runs in: keeper (any thread).
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -27,8 +29,7 @@ from mirror.store.index import Index
 from mirror.store.partials import Partials
 
 _CANDIDATES_PER_STEP = 256
-# Room that fills leave on the disk: the index's log, records and directories grow too.
-_DISK_MARGIN_BYTES = 1 << 20
+_ANY_DISK_BYTES = 1 << 62
 
 
 class Room:
@@ -43,6 +44,7 @@ class Room:
         policy: EvictionPolicy,
         files: Files,
         path: str,
+        lock: threading.RLock,
     ) -> None:
         self._catalog = catalog
         self._partials = partials
@@ -50,15 +52,29 @@ class Room:
         self._policy = policy
         self._files = files
         self._path = path
+        self._lock = lock
         self._leftover: set[bytes] = set()  # evicted, but the disk refused to remove the file
 
-    def make_room(self, nbytes: int) -> bool:
-        """Evict until `nbytes` more fit; False, with nothing evicted, when they cannot.
+    def take(self, cost_bytes: int) -> bool:
+        """Promise `cost_bytes`, evicting for them; False, with nothing evicted, when they cannot
+        be had.
 
         Raises: StoreError.
         """
-        if nbytes > self._catalog.budget.budget_bytes:
+        budget = self._catalog.budget
+        if cost_bytes > budget.budget_bytes:
             return False
+        if budget.take(cost_bytes, self._free_bytes()):
+            return True
+        with self._lock:
+            # Somebody who needs no eviction may be quicker to what was freed: once more, then.
+            # The disk is not asked again: a blob that a worker has open is freed only later.
+            while self._make_room(cost_bytes):
+                if budget.take(cost_bytes, _ANY_DISK_BYTES):
+                    return True
+        return False
+
+    def _make_room(self, nbytes: int) -> bool:
         shortfall = self._shortfall(nbytes)
         if not shortfall:
             return True
@@ -90,12 +106,13 @@ class Room:
         except StoreError:
             self._remove_files(digests)  # rule 2: this frees what the second try needs
             freed, keys = self._catalog.commit(change)
-        self._catalog.budget.blob_bytes -= freed
+        self._catalog.budget.store(-freed)
         # A leftover that was fetched again meanwhile is a blob like any other.
         known = {d for d in self._leftover if self._catalog.read(partial(Index.has_blob, digest=d))}
         self._leftover -= known
         self._leftover.update(digests)
-        removed = self._remove_files(self._leftover)
+        # One that is held is on its way back: its file may be there before its row.
+        removed = self._remove_files(d for d in self._leftover if not self._holds.is_held(d))
         self._leftover.difference_update(removed)
         # What fails here is settled at the next start: the rows are gone, the note is there.
         with contextlib.suppress(StoreError):
@@ -113,10 +130,13 @@ class Room:
 
     def _shortfall(self, nbytes: int) -> int:
         budget = self._catalog.budget
+        free_bytes = self._free_bytes()
+        with budget.lock:
+            return budget.shortfall(nbytes, free_bytes)
+
+    def _free_bytes(self) -> int:
         with disk_errors(self._path):
-            free = self._files.free_bytes(self._path)
-        disk_shortfall = nbytes + budget.reserved_bytes + _DISK_MARGIN_BYTES - free
-        return max(budget.shortfall(nbytes), disk_shortfall, 0)
+            return self._files.free_bytes(self._path)
 
     def _victims(self, needed_bytes: int) -> list[BlobUse]:
         return self._policy.choose_victims(self._coldest(), needed_bytes)

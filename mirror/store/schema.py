@@ -4,6 +4,8 @@ Rules:
 1. `user_version` is `INDEX_VERSION`; another one means: throw the index away and rescan.
 2. A 200 entry without a blob row is no stored response.
 3. A blob row with inode 0 is not attested: the file is there, nobody has hashed it yet.
+4. `vouched` holds what the manifest of that `id` states; `manifest.digest` says which manifest
+   was read under its key, also when it stated nothing.
 
 Units: `used_at_ms` Unix milliseconds (order of use, not an age); the other times Unix seconds.
 Runs in: worker and keeper. Pure.
@@ -15,7 +17,7 @@ from typing import cast
 
 from mirror.store.entry import Attestation, Entry, Stored
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 UNATTESTED_INODE = 0
 
 TABLES = """
@@ -34,7 +36,12 @@ CREATE TABLE entry (
 ) WITHOUT ROWID;
 CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
 CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
-CREATE TABLE vouched (path TEXT PRIMARY KEY, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE manifest (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, digest BLOB NOT NULL);
+CREATE TABLE vouched (
+    path TEXT NOT NULL, manifest INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (path, manifest)
+) WITHOUT ROWID;
+CREATE INDEX vouched_by_manifest ON vouched (manifest);
 CREATE TABLE arriving (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doomed (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -50,7 +57,7 @@ LOOKUP = (
 )
 ENTRIES_OF_RANGE = (
     f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
-    " WHERE e.key >= ? AND e.key < ? ORDER BY e.key"
+    " WHERE e.key >= ? AND e.key < ? AND e.status = 200 ORDER BY e.key"
 )
 UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

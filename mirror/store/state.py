@@ -6,6 +6,7 @@ Rules:
 3. `user_version` is its schema version; another one is refused.
 
 The `tombstone` table is the room for deleted crates; nothing in this module writes it.
+Does not: belong to the store's opening; the keeper opens it beside the store.
 Runs in: keeper (any of its threads).
 """
 
@@ -21,6 +22,8 @@ from mirror.store.connections import connect_writer, database_errors, transactio
 
 STATE_VERSION = 1
 STATE_NAME = "state.db"
+_NEWEST = "newest-date:"
+_DAMAGE_HINT = "restore it from a backup, or move it away and begin with an empty one"
 
 _TABLES = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -44,7 +47,7 @@ class StateDatabase:
     @classmethod
     def open(cls, path: str) -> StateDatabase:
         """Open it, or make it where there is none. Raises StoreError."""
-        with database_errors(path):
+        with database_errors(path, damage_hint=_DAMAGE_HINT):
             connection = connect_writer(path, synchronous="FULL")
             try:
                 _prepare(path, connection)
@@ -54,14 +57,14 @@ class StateDatabase:
         return cls(path, connection)
 
     def fact(self, name: str) -> str | None:
-        with self._lock, database_errors(self._path):
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
             rows = self._connection.execute(
                 "SELECT value FROM fact WHERE name = ?", (name,)
             ).fetchall()
         return cast("str", rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: str) -> None:
-        with self._lock, database_errors(self._path):
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
             with transaction(self._connection):
                 self._connection.execute(
                     "INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value)
@@ -69,6 +72,19 @@ class StateDatabase:
             self._commits += 1
             if self._commits % _COMMITS_PER_CHECKPOINT == 0:
                 self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def note_channel(self, channel: str, date: str) -> None:
+        """Keep the newest date (YYYY-MM-DD) that the manifest of `channel` has had here."""
+        if date > (self.fact(_NEWEST + channel) or ""):
+            self.set_fact(_NEWEST + channel, date)
+
+    def channels(self) -> dict[str, str]:
+        """Return the newest date of each channel by its name."""
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+            rows = self._connection.execute(
+                "SELECT name, value FROM fact WHERE name GLOB ? ORDER BY name", (_NEWEST + "*",)
+            ).fetchall()
+        return {cast("str", row[0]).removeprefix(_NEWEST): cast("str", row[1]) for row in rows}
 
     def close(self) -> None:
         with self._lock:

@@ -11,7 +11,12 @@ Units: bytes, seconds. Digests are raw.
 Does not: decide what is worth keeping, fetch, or judge freshness.
 Runs in: keeper. Synchronous; safe from any of its threads. `publish`, `put_small`, `begin`,
 `adopt`, `attest`, `Partial.write` and `Partial.note` wait for the disk: call them off the loop.
-`index.lookup` and `vouched` do not wait for a writer.
+`index.lookup` and `vouched` do not wait for a writer, `reserve` only when it must evict, `adopt`
+only when the blob is here.
+
+Locks, in the order in which they may be taken: a hold on digests (`holds`), the store's lock (index
+commits and what belongs to them), the one of the temps, the one of the budget. Files and
+directories are synced under none but the first, except where something is withdrawn.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.events import EventLog
 from mirror.store.attesting import Attester
-from mirror.store.budget import Budget, Reservation
+from mirror.store.budget import Budget, Reservation, footprint
 from mirror.store.catalog import Catalog
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Entry, Stored
@@ -44,7 +49,6 @@ from mirror.store.quarantine import Quarantine, Reason
 from mirror.store.recovery import boot_id, note_clean, open_index, rescan, settle
 from mirror.store.room import Room
 from mirror.store.small_temps import SmallTemps
-from mirror.store.state import STATE_NAME, StateDatabase
 
 
 class Store:
@@ -62,7 +66,6 @@ class Store:
         policy: EvictionPolicy,
         ownership: Ownership,
         index: Index,
-        state: StateDatabase,
         boot: str,
     ) -> None:
         self._files = files
@@ -72,26 +75,25 @@ class Store:
         self._ownership = ownership
         self._lock = threading.RLock()
         self._budget = Budget(settings.budget)
-        self._holds = Holds(clock, self._lock)
+        self._holds = Holds(clock)
         self._quarantine = Quarantine(files, layout, settings.quarantine_budget)
         self._catalog = Catalog(
             index=index, files=files, layout=layout, budget=self._budget, clock=clock, page=page,
             log=log,
         )  # fmt: skip
         self._partials = Partials(
-            files=files, layout=layout, budget=self._budget, clock=clock, lock=self._lock, boot=boot
+            files=files, layout=layout, budget=self._budget, clock=clock, boot=boot
         )
         self._small = SmallTemps(files, layout)
-        self._publisher = Publisher(self._catalog)
+        self._publisher = Publisher(self._catalog, self._lock)
         self._room = Room(
             catalog=self._catalog, partials=self._partials, holds=self._holds, policy=policy,
-            files=files, path=layout.root,
+            files=files, path=layout.root, lock=self._lock,
         )  # fmt: skip
         self._attester = Attester(
             catalog=self._catalog, holds=self._holds, quarantine=self._quarantine, layout=layout,
             clock=clock, lock=self._lock, log=log,
         )  # fmt: skip
-        self.state = state
 
     @classmethod
     def open(
@@ -115,13 +117,10 @@ class Store:
             ownership = claim(files, layout, state.path)
             on_failure.callback(ownership.release)
             boot = boot_id(files)
-            state_database = StateDatabase.open(f"{state.path}/{STATE_NAME}")
-            on_failure.callback(state_database.close)
             index, must_scan = open_index(files, layout, boot)
             opened = cls(
                 settings=store, files=files, layout=layout, clock=clock, page=page, log=log,
-                policy=policy or LeastRecentlyUsed(), ownership=ownership, index=index,
-                state=state_database, boot=boot,
+                policy=policy or LeastRecentlyUsed(), ownership=ownership, index=index, boot=boot,
             )  # fmt: skip
             on_failure.callback(opened._close_index)
             opened._recover(must_scan, boot)
@@ -135,7 +134,7 @@ class Store:
             self._info("index-rescanned", blobs=found)
         try:
             settle(catalog.index, catalog.blobs, boot)
-            self._budget.blob_bytes = catalog.index.blob_bytes()
+            self._budget.store(catalog.index.blob_bytes())
         except DatabaseDamagedError:
             catalog.rebuild()
             settle(catalog.index, catalog.blobs, boot)
@@ -164,10 +163,6 @@ class Store:
     def budget_bytes(self) -> int:
         return self._budget.budget_bytes
 
-    @property
-    def quarantined_bytes(self) -> int:
-        return self._quarantine.used_bytes
-
     def lookup(self, key: str) -> Stored | None:
         """Return what `key` names."""
         return self._catalog.index.lookup(key)
@@ -178,15 +173,7 @@ class Store:
 
     def reserve(self, nbytes: int) -> Reservation | None:
         """Promise `nbytes` of the budget, evicting for them; None: let the body pass through."""
-        with self._lock:
-            try:
-                if not self._room.make_room(nbytes):
-                    return None
-            except StoreError as exc:
-                # A store that cannot evict must not stop a body that could pass through.
-                self._warn("no-room", reason=exc.message)
-                return None
-            return Reservation(self._budget, self._lock, nbytes, self._room.make_room)
+        return self._promise(nbytes, footprint(nbytes))
 
     def begin(
         self, key: str, *, digest: bytes, validator: str, length: int, reservation: Reservation
@@ -213,39 +200,42 @@ class Store:
             try:
                 _require_content(entries, digest, length)
                 partial.sync()
-                with self._lock:
-                    arrival = Arrival(temp_path=partial.path, digest=digest, length=length)
-                    stored = self._place([arrival], entries, partial.reservation)
-                    self._partials.published(partial)
+                arrival = Arrival(temp_path=partial.path, digest=digest, length=length)
+                stored = self._place([arrival], entries, (), partial.reservation)
+                self._partials.published(partial)
             except BaseException:
-                with self._lock:
-                    self._partials.let_go(partial, keep=False)
+                self._partials.let_go(partial, keep=False)
                 raise
         return stored
 
-    def put_small(self, items: Sequence[tuple[Entry, bytes]]) -> list[Stored]:
-        """Publish small objects together: one commit, so that a generation switches at once.
+    def put_small(
+        self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
+    ) -> list[Stored]:
+        """Publish small objects, and `records` with them (see `record`): one commit, so that a
+        generation switches at once, a signature that it lacks included.
 
         Returns one value per item, in order.
 
         Raises: StoreError, with nothing of it published.
         """
         if not items:
+            self.record(records)
             return []
         for entry, content in items:
             _require_content([entry], hashlib.sha256(content).digest(), len(content))
         contents = {entry.digest: content for entry, content in items}
         with self._holds.holding(contents):
             absent = {d: content for d, content in contents.items() if not self._is_here(d)}
-            reservation = self.reserve(sum(map(len, absent.values()))) if absent else None
-            if absent and reservation is None:
+            lengths = [len(content) for content in absent.values()]
+            reservation = self._promise(sum(lengths), sum(map(footprint, lengths)))
+            if reservation is None:
                 raise StoreError(items[0][0].key, "no room in the byte budget")
             try:
-                with self._small.written(absent) as arrivals, self._lock:
-                    return self._place(arrivals, [entry for entry, _ in items], reservation)
+                with self._small.written(absent) as arrivals:
+                    entries = [entry for entry, _ in items]
+                    return self._place(arrivals, entries, records, reservation)
             finally:
-                if reservation is not None:
-                    reservation.release()
+                reservation.release()
 
     def record(self, entries: Sequence[Entry]) -> list[Stored]:
         """Write metadata only: refreshed times, negative answers.
@@ -258,18 +248,13 @@ class Store:
         with self._lock:
             return self._catalog.record(entries)
 
-    def forget(self, keys: Iterable[str]) -> None:
-        """Remove entries; their blobs stay until room is needed. Raises StoreError."""
-        with self._lock:
-            self._catalog.forget(list(keys), withdraw=False)
-
     def withdraw(self, keys: Iterable[str]) -> None:
         """Remove entries for good: durable, and every worker drops what it holds of them.
 
-        Raises: StoreError.
+        Their blobs stay until room is needed. Raises: StoreError.
         """
         with self._lock:
-            self._catalog.forget(list(keys), withdraw=True)
+            self._catalog.withdraw(list(keys))
 
     def adopt(self, digest: bytes, entry: Entry) -> Stored | None:
         """Name a blob that is here already, after a whole hash: no download.
@@ -288,8 +273,7 @@ class Store:
 
     def abandon(self, partial: Partial, keep: bool) -> None:
         """End a flight without publishing; `keep` leaves what landed to be resumed. Idempotent."""
-        with self._lock:
-            self._partials.let_go(partial, keep=keep)
+        self._partials.let_go(partial, keep=keep)
 
     def quarantine(self, partial: Partial, reason: str) -> None:
         """Move what landed out of the way, with its reason beside it, and end the flight."""
@@ -303,7 +287,7 @@ class Store:
                 at=self._clock.now(),
             )
             self._quarantine.take(partial.path, record)
-            self._partials.let_go(partial, keep=False)
+        self._partials.let_go(partial, keep=False)
 
     def touch(self, keys: Iterable[str]) -> None:
         """Note that `keys` were served. Recency is advice: a failure is not reported."""
@@ -312,18 +296,28 @@ class Store:
             known = list(keys)
             self._catalog.commit(lambda changes: changes.touch(known, now_ms))
 
-    def vouch(self, pairs: Iterable[tuple[str, bytes]]) -> None:
-        """Remember digests that a verified manifest states, by upstream path. Raises StoreError."""
+    def vouch(self, manifest: Entry, pairs: Iterable[tuple[str, bytes]]) -> None:
+        """Remember what a verified manifest states, by upstream path, while it is stored.
+
+        Raises: StoreError.
+        """
         known = list(pairs)
         with self._lock:
-            self._catalog.commit(lambda changes: changes.vouch(known))
+            self._catalog.commit(lambda changes: changes.vouch(manifest, known))
 
     def vouched(self, path: str) -> bytes | None:
         """Return the digest that a manifest stated for `path`. Raises StoreError."""
         return self._catalog.index.vouched(path)
 
+    def manifest_read(self, key: str) -> bytes | None:
+        """Return the digest of the manifest last vouched under `key`. Raises StoreError."""
+        return self._catalog.index.manifest_read(key)
+
     def entries_of_prefix(self, prefix: str) -> list[Entry]:
-        """Return the entries whose key begins with `prefix`, sorted by key. Raises StoreError."""
+        """Return the entries of blobs whose key begins with `prefix`, sorted by key.
+
+        Raises: StoreError.
+        """
         return self._catalog.index.entries_of_prefix(prefix)
 
     def close(self) -> None:
@@ -332,21 +326,31 @@ class Store:
             with contextlib.suppress(StoreError):  # then the next start looks closer
                 note_clean(self._catalog.index)
             self._catalog.index.close()
-            self.state.close()
             self._ownership.release()
 
     def __repr__(self) -> str:
         return f"<Store {self._layout.root} {self._budget!r}>"
 
+    def _promise(self, nbytes: int, cost_bytes: int) -> Reservation | None:
+        try:
+            if cost_bytes and not self._room.take(cost_bytes):
+                return None
+        except StoreError as exc:
+            # A store that cannot evict must not stop a body that could pass through.
+            self._warn("no-room", reason=exc.message)
+            return None
+        return Reservation(self._budget, nbytes, cost_bytes, self._room.take)
+
     def _place(
         self,
         arrivals: Sequence[Arrival],
         entries: Sequence[Entry],
-        reservation: Reservation | None,
+        records: Sequence[Entry],
+        reservation: Reservation,
     ) -> list[Stored]:
         """Publish; a blob that is here keeps its file, so that attestations handed out hold."""
         absent = [arrival for arrival in arrivals if not self._is_here(arrival.digest)]
-        stored = self._publisher.place(absent, entries, reservation)
+        stored = self._publisher.place(absent, entries, records, reservation)
         for arrival in arrivals:
             if arrival not in absent:
                 with contextlib.suppress(OSError):  # swept at the next start
@@ -354,7 +358,7 @@ class Store:
         return stored
 
     def _is_here(self, digest: bytes) -> bool:
-        """Say whether the blob is stored and still the attested file."""
+        """Say whether the blob is stored and still the attested file; its holder asks."""
         with self._lock:
             attestation = self._catalog.read(lambda index: index.attestation(digest))
             return attestation is not None and attestation == self._catalog.blobs.identify(digest)

@@ -16,6 +16,7 @@ import errno
 import gzip
 import hashlib
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ from mirror.fill.filler import Filler
 from mirror.fill.messages import Ask, Purpose
 from mirror.fill.replies import Growing, Inline, Reply
 from mirror.route.route import UpstreamName
-from mirror.store.entry import Stored
+from mirror.store.entry import Entry, Stored
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
@@ -57,12 +58,16 @@ class FakeClock:
 class RecordingLog:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
+        self.errors: list[str] = []
 
     def info(self, event: str, /, **fields: object) -> None:
         self.events.append((event, fields))
 
     warning = info
-    error = info
+
+    def error(self, event: str, /, **fields: object) -> None:
+        self.errors.append(event)
+        self.info(event, **fields)
 
     def named(self, event: str) -> list[dict[str, object]]:
         return [fields for name, fields in self.events if name == event]
@@ -89,6 +94,7 @@ class Resource:
     etag: str = ""
     last_modified: str = ""
     has_length: bool = True
+    has_gzip: bool = True
     chunk: int = 65536
     steps: list[Step] = field(default_factory=list)
 
@@ -174,7 +180,7 @@ class ScriptedPool:
             status, start = 206, int(range_.removeprefix("bytes=").removesuffix("-"))
             fields["content-range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         body = content[start:]
-        if request.fields.get("Accept-Encoding") == "gzip":
+        if resource.has_gzip and request.fields.get("Accept-Encoding") == "gzip":
             body = gzip.compress(body)
             fields["content-encoding"] = "gzip"
         if resource.has_length:
@@ -212,11 +218,22 @@ async def _body(
 
 
 class FailingFiles(RealFiles):
-    """A disk that is full, from when it is told to be."""
+    """A disk that is full, or does not sync, from when it is told so."""
 
     def __init__(self) -> None:
         self.is_full = False
         self.refused = 0
+        self.may_sync = threading.Event()
+        self.may_sync.set()
+        self.waiting_syncs = 0
+
+    def sync(self, fd: int) -> None:
+        self.waiting_syncs += 1
+        try:
+            self.may_sync.wait(10)
+        finally:
+            self.waiting_syncs -= 1
+        super().sync(fd)
 
     def pwrite(self, fd: int, content: bytes | memoryview, offset: int) -> int:
         if self.is_full:
@@ -234,6 +251,7 @@ class World:
         self.path = path
         self.clock = FakeClock()
         self.log = RecordingLog()
+        self.channel_dates: dict[str, str] = {}
         self.files = FailingFiles()
         self.pools = {name: ScriptedPool() for name in UpstreamName}
         self.releases, self.crates = self.pools[RELEASES], self.pools[CRATES]
@@ -249,6 +267,7 @@ class World:
             upstream=msgspec.structs.replace(Upstream(), **upstream),
         )
         self.pauses: list[float] = []
+        self._vouched: dict[str, bytes] = {}
         self.stale_patience_s = 60.0
         (path / "store").mkdir(parents=True)
         (path / "state").mkdir()
@@ -271,6 +290,7 @@ class World:
             self.clock,
             self.log,
             reader=self.reader,
+            note_channel=self.channel_dates.__setitem__,
             sleep=self.sleep,
             jitter=lambda: 0.0,
             stale_patience_s=self.stale_patience_s,
@@ -286,6 +306,15 @@ class World:
         self.reader.close()
         open_responses = sum(pool.open for pool in self.pools.values())
         assert open_responses == 0, "an upstream connection leaked"
+
+    async def lose_index(self) -> None:
+        """Restart without `index.db`: blobs and heads are all that is left."""
+        await self.filler.aclose()
+        self.store.close()
+        self.reader.close()
+        (self.path / "store" / "index.db").unlink()
+        self._open()
+        self.start()
 
     async def restart(self) -> None:
         await self.filler.aclose()
@@ -308,6 +337,26 @@ class World:
         async with asyncio.timeout(10):
             while self.filler.flights:
                 await asyncio.sleep(0.001)
+
+    def vouch(self, path: str, digest: bytes) -> None:
+        """Let a manifest that is not stored state `digest`."""
+        self._vouched[path] = digest
+        content = repr(sorted(self._vouched.items())).encode()
+        manifest = Entry(
+            key="releases:/dist/channel-rust-vouching.toml",
+            status=200,
+            digest=sha256(content),
+            length=len(content),
+            media_type="",
+            last_modified=0,
+            upstream_etag="",
+            upstream_last_modified="",
+            fetched_at=START,
+            confirmed_at=START,
+            fresh_until=START,
+            proof="generation",
+        )
+        self.store.vouch(manifest, self._vouched.items())
 
     def stored(self, key: str) -> Stored | None:
         return self.store.index.lookup(key)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from mirror.errors import StoreError
+from mirror.fill.blobs import Blobs
+from mirror.fill.expected import Expected, ExpectedDigests
 from mirror.fill.messages import Failed, FlightState, Purpose, StoredAnswer
+from mirror.fill.outcomes import STALE_HOLD_S
 from mirror.fill.replies import Growing
+from mirror.route.match import route_of_key
+from mirror.route.route import Route
+from mirror.store.budget import footprint
 from tests.unit.fill.keeper_world import (
+    START,
     Step,
     World,
     ended,
@@ -142,7 +151,7 @@ async def test_a_wrong_digest_publishes_nothing_and_is_an_event(
         }
         assert [path.read_bytes() for path in world.quarantined()] == [wrong]
         assert world.partials() == []
-        assert world.store.used_bytes < 2000
+        assert world.store.used_bytes == footprint(71)  # the `.sha256`
 
 
 async def test_after_a_wrong_digest_upstream_rests_and_then_gets_another_chance(
@@ -165,7 +174,7 @@ async def test_after_a_wrong_digest_upstream_rests_and_then_gets_another_chance(
 async def test_a_manifest_hash_needs_no_proof_request(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.releases.put(path_of(DATED), SMALL)
-        world.store.vouch([(path_of(DATED), sha256(SMALL))])
+        world.vouch(path_of(DATED), sha256(SMALL))
         assert inline(await world.ask(DATED)).entry.proof == "manifest"
         assert world.releases.paths() == [path_of(DATED)]
 
@@ -173,7 +182,7 @@ async def test_a_manifest_hash_needs_no_proof_request(tmp_path: Path) -> None:
 async def test_a_manifest_hash_counts_more_than_the_proof_beside(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         publish(world, DATED, b"replaced")
-        world.store.vouch([(path_of(DATED), sha256(SMALL))])
+        world.vouch(path_of(DATED), sha256(SMALL))
         assert isinstance(await world.ask(DATED), Failed)
         assert world.log.named("digest-mismatch")
 
@@ -316,3 +325,44 @@ async def test_a_body_over_the_limit_of_an_object_is_refused(tmp_path: Path) -> 
         reply = await world.ask(BINARY)
         assert isinstance(reply, Failed)
         assert len(world.releases.played) == 1
+
+
+async def test_a_mismatch_is_held_off_longer_than_trouble_without_a_copy(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, DATED, SMALL)
+        world.releases.resources[path_of(DATED)].steps = [Step(content=SMALL + b"!")]
+        await world.ask(DATED)
+        await world.settled()
+        count = len(world.releases.requests)
+        world.clock.move(STALE_HOLD_S - 0.5)
+        reply = await world.ask(DATED)
+        assert isinstance(reply, Failed)
+        assert reply.status == 502
+        assert len(world.releases.requests) == count
+
+
+class UnshakableProof:
+    """States a wrong digest, and cannot note that it is doubted."""
+
+    async def find(self, route: Route) -> Expected:
+        return Expected(digest=sha256(b"x"), proof="sha256", confirmed_at=START, is_stale=False)
+
+    async def distrust(self, route: Route) -> None:
+        raise StoreError("index", "disk full")
+
+
+async def test_a_mismatch_serves_the_stored_copy_though_the_store_fails(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, NIGHTLY, SMALL)
+        await world.ask(NIGHTLY)
+        await world.settled()
+        proof = cast(ExpectedDigests, UnshakableProof())
+        blobs = Blobs(world.filler._blobs._parts, proof)
+        route = route_of_key(NIGHTLY)
+        assert route is not None
+        flights = world.filler._flights
+        flight = flights.launch(NIGHTLY, (NIGHTLY,), lambda flight: blobs.fill(flight, route))
+        reply = (await flight.replies())[NIGHTLY]
+        assert isinstance(reply, StoredAnswer)
+        assert reply.is_stale
+        assert world.log.named("not-distrusted")

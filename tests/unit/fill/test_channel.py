@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -288,3 +289,81 @@ async def test_a_missing_part_of_a_generation_is_fetched_with_the_rest(tmp_path:
         Path(world.store.blob_path(sha256(ONE))).unlink()
         assert inline(await world.ask(key())).content == ONE
         assert len(world.releases.requests) == 6
+
+
+@pytest.mark.parametrize("base", [DATED, BASE], ids=["dated", "head"])
+async def test_a_lost_index_and_no_upstream_still_serve_what_the_manifest_states(
+    tmp_path: Path, base: str
+) -> None:
+    async with World(tmp_path) as world:
+        publish(world, ONE, base)
+        world.releases.put(ARCHIVE, BODY)
+        await world.ask(key(base=base))
+        await world.settled()
+        await world.ask("releases:" + ARCHIVE)
+        await world.settled()
+        await world.lose_index()
+        for pool in world.pools.values():
+            pool.outage = "status 503"
+        replies = await asyncio.gather(*(world.ask("releases:" + ARCHIVE) for _ in range(3)))
+        assert [digest(reply) for reply in replies] == [sha256(BODY)] * 3
+        assert digest(await world.ask(key(base=base))) == sha256(ONE)
+
+
+async def test_a_stored_manifest_that_states_nothing_is_read_once(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, b"not = [toml", DATED)
+        await world.ask(key(base=DATED))
+        await world.settled()
+        await world.lose_index()
+        for _ in range(3):
+            await world.ask("releases:" + ARCHIVE)
+            await world.settled()
+            world.clock.move(60)
+        assert len(world.log.named("manifest-not-read")) == 2  # when it came, and after the loss
+
+
+async def test_a_manifest_of_another_date_is_not_read_for_an_archive(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, ONE.replace(b'date = "2026-01-22"', b'date = "2026-03-05"'))
+        await world.ask(key())
+        await world.settled()
+        await world.lose_index()
+        world.releases.outage = "status 503"
+        assert isinstance(await world.ask("releases:" + ARCHIVE), Failed)
+        assert world.store.manifest_read(key()) is None
+
+
+async def test_a_switch_to_no_signature_is_one_commit(tmp_path: Path) -> None:
+    """Between any two commits a worker sees one generation, its missing signature included."""
+    async with World(tmp_path) as world:
+        publish(world, ONE)
+        await world.ask(key())
+        await world.settled()
+        world.clock.move(61)
+        publish(world, TWO, is_signed=False)
+        del world.releases.resources[BASE + ".asc"]
+        seen: set[tuple[bytes, int]] = set()
+        asking = asyncio.create_task(world.ask(key(), Purpose.REVALIDATE))
+        while not asking.done() or world.filler.flights:
+            # One statement, so that no commit comes between the two rows.
+            rows = world.store.index._read(
+                "SELECT m.digest, s.status FROM entry m, entry s WHERE m.key = ? AND s.key = ?",
+                key(), key(".asc"),
+            )  # fmt: skip
+            seen.update(cast("list[tuple[bytes, int]]", rows))
+            await asyncio.sleep(0)
+        assert seen <= {(sha256(ONE), 200), (sha256(TWO), 404)}
+        assert len(world.log.named("withdrawn")) == 0
+
+
+async def test_the_date_of_a_head_is_noted_and_that_of_an_archive_is_not(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, ONE)
+        publish(world, ONE, DATED)
+        await world.ask(key(base=DATED))
+        await world.settled()
+        assert world.channel_dates == {}
+        await world.ask(key())
+        await world.settled()
+        assert list(world.channel_dates) == ["stable"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,40 @@ async def test_what_the_index_says_is_read_back_from_the_store(tmp_path: Path) -
         await world.restart()
         assert inline(await world.ask(key("1.0.0"))).content == BODY
         assert len(world.index.requests) == 1
+
+
+async def test_random_versions_leave_no_entries(tmp_path: Path) -> None:
+    """The index implies their absence; a client could ask for any number of them."""
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        for patch in range(30):
+            reply = await world.ask(key(f"9.0.{patch}"))
+            assert isinstance(reply, StoredAnswer)
+            assert reply.stored.entry.status == 404
+            await world.settled()
+        assert [world.stored(key(f"9.0.{patch}")) for patch in range(30)] == [None] * 30
+        assert len(world.index.requests) == 1
+
+
+@pytest.mark.parametrize("successor", [{}, {"1.0.0": OTHER}], ids=["gone", "another-cksum"])
+async def test_a_crate_whose_index_changed_while_it_was_fetched_is_withdrawn(
+    tmp_path: Path, successor: dict[str, bytes]
+) -> None:
+    async with World(tmp_path) as world:
+        publish(world, {"1.0.0": BODY})
+        gate = asyncio.Event()
+        world.crates.resources[path("1.0.0")].steps = [Step(gate=gate)]
+        asking = asyncio.create_task(world.ask(key("1.0.0")))
+        async with asyncio.timeout(10):
+            while not world.crates.requests or world.filler.flights > 1:  # the index is stored
+                await asyncio.sleep(0.001)
+        world.clock.move(61)
+        world.index.resources.clear()
+        if successor:
+            world.index.put(INDEX_PATH, index_lines("MixedCase", successor))
+        await world.ask(INDEX, Purpose.REVALIDATE)
+        gate.set()
+        assert inline(await asking).content == BODY
+        await world.settled()
+        assert world.stored(key("1.0.0")) is None
+        assert world.log.named("crates-withdrawn")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mirror.errors import StoreError
-from mirror.fill.desk import StoreDesk, finished
+from mirror.fill.desk import BEHIND_BYTES, StoreDesk, finished
 from mirror.fill.entries import NO_HEAD, EntryMaker
 from mirror.route.match import route_of_key
 from mirror.store.entry import Entry, Stored
@@ -30,6 +31,12 @@ def entry(world: World, name: str, content: bytes) -> Entry:
     )
 
 
+class Reserved:
+    """A reservation that nobody counts."""
+
+    def release(self) -> None: ...
+
+
 class CountingStore:
     """Only what a group commit needs; the first commit waits until `gate` is set."""
 
@@ -38,9 +45,12 @@ class CountingStore:
         self.batches: list[int] = []
         self.recorded: list[int] = []
         self.bad = b""
+        self.with_puts: list[int] = []
+        self.withdrawn: list[str] = []
 
-    def put_small(self, items: list[tuple[Entry, bytes]]) -> list[Stored]:
+    def put_small(self, items: list[tuple[Entry, bytes]], records: list[Entry]) -> list[Stored]:
         self.gate.wait(10)
+        self.with_puts.append(len(records))
         self.batches.append(len(items))
         if any(content == self.bad for _, content in items):
             raise StoreError("x", "bad")
@@ -48,6 +58,12 @@ class CountingStore:
 
     def record(self, entries: list[Entry]) -> None:
         self.recorded.append(len(entries))
+
+    def reserve(self, nbytes: int) -> Reserved:
+        return Reserved()
+
+    def withdraw(self, keys: list[str]) -> None:
+        self.withdrawn += keys
 
 
 async def test_what_comes_during_a_commit_goes_into_the_next_one_together(
@@ -66,7 +82,20 @@ async def test_what_comes_during_a_commit_goes_into_the_next_one_together(
         await note
         assert [len(stored) for stored in results] == [1] * 40
         assert store.batches in ([40], [1, 39])
-        assert store.recorded == [1]
+        assert store.with_puts in ([1], [0, 1])
+        assert store.recorded == []
+        await desk.aclose()
+
+
+async def test_what_is_given_in_one_call_is_one_transaction(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store = CountingStore()
+        store.gate.set()
+        desk = StoreDesk(store, world.reader)  # type: ignore[arg-type] # a part of the door
+        [stored] = await desk.put([(entry(world, "0", b"x"), b"x")], [entry(world, "1", b"")])
+        assert stored.entry.key == entry(world, "0", b"x").key
+        await desk.record([entry(world, "2", b"")])
+        assert (store.batches, store.with_puts, store.recorded) == ([1], [1], [1])
         await desk.aclose()
 
 
@@ -153,3 +182,139 @@ async def test_a_thread_is_waited_for_through_two_cancellations() -> None:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended.is_set()
+
+
+async def test_room_and_withdrawals_do_not_wait_for_a_group_commit(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store = CountingStore()
+        desk = StoreDesk(store, world.reader)  # type: ignore[arg-type] # a part of the door
+        put = asyncio.create_task(desk.put([(entry(world, "0", b"x"), b"x")]))
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            assert await desk.reserve(1000) is not None
+            await desk.withdraw(["k"])
+        assert store.withdrawn == ["k"]
+        assert not put.done()
+        store.gate.set()
+        await put
+        await desk.aclose()
+
+
+class SlowDisk:
+    """A store whose publishing hangs until `gate` is set."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def publish(self, partial: object, entries: list[Entry]) -> list[Stored]:
+        self.gate.wait(10)
+        return []
+
+
+async def test_bytes_of_bodies_do_not_wait_for_bodies_being_published(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store = SlowDisk()
+        desk = StoreDesk(store, world.reader)  # type: ignore[arg-type] # a part of the door
+        nothing: Any = None
+        publishing = [asyncio.create_task(desk.publish(nothing, [])) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            assert await desk.compute(len, b"abc") == 3
+        store.gate.set()
+        await asyncio.gather(*publishing)
+        await desk.aclose()
+
+
+async def test_contents_that_wait_for_the_disk_are_counted(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store = CountingStore()
+        desk = StoreDesk(store, world.reader)  # type: ignore[arg-type] # a part of the door
+        content = bytes(BEHIND_BYTES // 2 + 1)
+        made = entry(world, "0", content)
+        puts, seen = [], []
+        for _ in range(2):
+            puts.append(asyncio.create_task(desk.put([(made, content)])))
+            await asyncio.sleep(0.01)
+            seen.append(desk.is_behind)
+        store.gate.set()
+        await asyncio.gather(*puts)
+        assert [*seen, desk.is_behind] == [False, True, False]
+        await desk.aclose()
+
+
+class HashingStore:
+    """Only what attesting needs; a hash ends when `gate` is set."""
+
+    def __init__(self, stored: Stored) -> None:
+        self.gate = threading.Event()
+        self.hashes = 0
+        self.index = self
+        self._stored = stored
+        self.error: StoreError | None = None
+
+    def attest(self, stored: Stored) -> Stored | None:
+        self.hashes += 1
+        self.gate.wait(10)
+        if self.error is not None:
+            raise self.error
+        return stored
+
+    def lookup(self, key: str) -> Stored | None:
+        return self._stored
+
+
+async def hashing(world: World) -> tuple[HashingStore, StoreDesk, Stored]:
+    made = entry(world, "a", b"content")
+    real = StoreDesk(world.store, world.reader)
+    [stored] = await real.put([(made, b"content")])
+    await real.aclose()
+    store = HashingStore(stored)
+    return store, StoreDesk(store, world.reader), stored  # type: ignore[arg-type] # a part
+
+
+async def test_a_blob_is_hashed_once_for_all_who_ask(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store, desk, stored = await hashing(world)
+        other = Stored(entry=entry(world, "b", b"content"), attestation=None)
+        asks = [asyncio.create_task(desk.attest(stored)) for _ in range(23)]
+        asks.append(asyncio.create_task(desk.attest(other)))
+        await asyncio.sleep(0)
+        asks[0].cancel()  # the one who started it
+        await asyncio.sleep(0)
+        store.gate.set()
+        results = await asyncio.gather(*asks, return_exceptions=True)
+        assert isinstance(results[0], asyncio.CancelledError)
+        assert results[1:] == [stored] * 23
+        assert store.hashes == 1
+        assert await desk.attest(stored) == stored
+        assert store.hashes == 2  # a later doubt is looked into again
+        await desk.aclose()
+
+
+async def test_a_failed_hash_fails_all_who_asked_and_is_tried_again(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store, desk, stored = await hashing(world)
+        store.error = StoreError("x", "busy")
+        store.gate.set()
+        asks = [asyncio.create_task(desk.attest(stored)) for _ in range(3)]
+        results = await asyncio.gather(*asks, return_exceptions=True)
+        assert [type(result) for result in results] == [StoreError] * 3
+        store.error = None
+        assert await desk.attest(stored) == stored
+        await desk.aclose()
+
+
+async def test_hashes_do_not_hold_up_bodies(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store, desk, stored = await hashing(world)
+        stale = [
+            Stored(entry=entry(world, f"{n}", b"%d" % n), attestation=stored.attestation)
+            for n in range(20)
+        ]
+        asks = [asyncio.create_task(desk.attest(each)) for each in stale]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            assert await desk.compute(len, b"abc") == 3
+        store.gate.set()
+        await asyncio.gather(*asks)
+        await desk.aclose()

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from mirror.errors import MirrorError, VerificationError
-from mirror.fill.messages import Failed, FlightState
+from mirror.fill.messages import Failed, FlightState, StoredAnswer
 from mirror.fill.replies import Growing, Inline, PassThrough
+from mirror.store.budget import footprint
 from tests.unit.fill.keeper_world import (
     Resource,
     Step,
     World,
     ended,
+    index_lines,
     inline,
     noise,
     sha256,
@@ -27,7 +29,7 @@ BIG = noise(2_000_000)
 
 
 def publish(world: World, content: bytes = BIG) -> Resource:
-    world.store.vouch([(PATH, sha256(content))])
+    world.vouch(PATH, sha256(content))
     return world.releases.put(PATH, content)
 
 
@@ -55,7 +57,7 @@ async def test_a_body_without_room_passes_through_whole_and_uncached(tmp_path: P
         assert await read_all(reply) == BIG
         await world.settled()
         assert world.stored(KEY) is None
-        assert world.store.used_bytes < 1000
+        assert world.store.used_bytes <= footprint(1000)  # the `.sha256` at most
         assert world.log.named("pass-through")
 
 
@@ -166,7 +168,7 @@ async def test_stopping_during_a_body_keeps_the_partial_and_leaks_nothing(
         assert reply.file.state is FlightState.FAILED
         assert world.releases.open == 0
         assert world.partials() != []
-        assert world.store.used_bytes == 1_000_000  # the kept partial; no reservation
+        assert world.store.used_bytes == footprint(1_000_000)  # the kept partial; no reservation
         world.start()
 
 
@@ -183,12 +185,13 @@ async def test_stopping_at_any_moment_leaks_nothing(tmp_path: Path, turns: int) 
         assert isinstance(reply, Failed | Growing)
         assert world.releases.open == 0
         partial_bytes = sum(
-            path.stat().st_size
+            footprint(path.stat().st_size)
             for path in (tmp_path / "store" / "partial").iterdir()
             if not path.suffix
         )
         blob_bytes = world.store.used_bytes - partial_bytes
-        assert blob_bytes in (0, len(sha256_file(BIG)), len(BIG) + len(sha256_file(BIG)))
+        proof_bytes = footprint(len(sha256_file(BIG)))
+        assert blob_bytes in (0, proof_bytes, footprint(len(BIG)) + proof_bytes)
         world.start()
         await world.settled()
         final = await world.ask(KEY)
@@ -266,3 +269,99 @@ async def test_errors_of_a_passing_body_are_this_products(tmp_path: Path) -> Non
         with pytest.raises(MirrorError):
             await read_all(reply)
         assert len(world.releases.played) == 3
+
+
+async def test_a_fill_that_waits_for_the_disk_keeps_no_place_and_no_connection(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path, max_fills=1) as world:
+        bodies = {f"1.0.{n}": noise(5000, seed=n) for n in range(4)}
+        world.index.put("/ab/cd/abcd", index_lines("abcd", bodies))
+        await world.ask("index:/ab/cd/abcd")
+        await world.settled()
+        world.files.may_sync.clear()
+        try:
+            for version, body in bodies.items():
+                path = f"/crates/abcd/abcd-{version}.crate"
+                world.crates.put(path, body)
+                async with asyncio.timeout(5):
+                    assert inline(await world.ask(f"crates:{path}")).content == body
+            async with asyncio.timeout(5):
+                while not world.files.waiting_syncs or world.crates.open:
+                    await asyncio.sleep(0.001)
+            assert world.filler.flights == 4
+        finally:
+            world.files.may_sync.set()
+        await world.settled()
+        assert world.stored("crates:/crates/abcd/abcd-1.0.3.crate") is not None
+
+
+async def test_a_large_body_that_is_being_published_keeps_no_place(tmp_path: Path) -> None:
+    async with World(tmp_path, max_fills=1) as world:
+        publish(world)
+        other = KEY.replace("rustc-", "cargo-")
+        world.vouch(other.partition(":")[2], sha256(BIG[:5000]))
+        world.releases.put(other.partition(":")[2], BIG[:5000])
+        world.files.may_sync.clear()
+        try:
+            reply = await world.ask(KEY)
+            assert isinstance(reply, Growing)
+            await landed(reply, len(BIG))
+            async with asyncio.timeout(5):
+                assert inline(await world.ask(other)).content == BIG[:5000]
+            assert not reply.file.is_over
+        finally:
+            world.files.may_sync.set()
+        await ended(reply)
+        await world.settled()
+
+
+async def test_bodies_that_pass_through_are_bounded_and_hold_up_no_fill(tmp_path: Path) -> None:
+    """Four connections: one for a body that passes, three for fills."""
+    async with World(tmp_path, budget=1_000_000, max_connections=4) as world:
+        publish(world)
+        world.releases.put("/rustup/release-stable.toml", b"version = '1.29.0'\n")
+        slow = pass_through(await world.ask(KEY))  # its reader takes nothing
+        waiting = [asyncio.create_task(world.ask(KEY)) for _ in range(3)]
+        async with asyncio.timeout(5):
+            while not world.filler.waiting or world.releases.open > 1:
+                await asyncio.sleep(0.001)
+            small = await world.ask("releases:/rustup/release-stable.toml")
+        assert inline(small).content.startswith(b"version")
+        assert not any(ask.done() for ask in waiting)
+        assert await read_all(slow) == BIG
+        async with asyncio.timeout(10):
+            for ask in asyncio.as_completed(waiting):
+                assert await read_all(pass_through(await ask)) == BIG
+        await world.settled()
+
+
+async def test_a_body_gone_while_it_waited_to_pass_through_is_absent(tmp_path: Path) -> None:
+    async with World(tmp_path, budget=1_000_000, max_connections=4) as world:
+        publish(world)
+        slow = pass_through(await world.ask(KEY))
+        waiting = asyncio.create_task(world.ask(KEY))
+        async with asyncio.timeout(5):
+            while not world.filler.waiting:
+                await asyncio.sleep(0.001)
+        del world.releases.resources[PATH]
+        assert await read_all(slow) == BIG
+        reply = await waiting
+        assert isinstance(reply, StoredAnswer)
+        assert reply.stored.entry.status == 404
+
+
+async def test_a_disk_that_fails_under_a_body_is_an_error_event(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        gate = asyncio.Event()
+        publish(world).steps = [Step(body_gate=gate, gate_at=1_000_000)]
+        reply = await world.ask(KEY)
+        assert isinstance(reply, Growing)
+        await landed(reply, 1_000_000)
+        world.files.is_full = True
+        gate.set()
+        await ended(reply)
+        await world.settled()
+        [event] = world.log.named("body-cut-by-store")
+        assert (event["key"], event["landed_bytes"]) == (KEY, 1_000_000)
+        assert "body-cut-by-store" in world.log.errors

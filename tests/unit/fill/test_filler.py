@@ -9,6 +9,7 @@ import pytest
 
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.ports import UpstreamPool
+from mirror.store.budget import footprint
 from tests.unit.fill.keeper_world import Step, World, index_lines, inline, noise, sha256
 
 HEAD = "releases:/rustup/release-stable.toml"
@@ -138,7 +139,7 @@ async def test_a_defect_in_a_fill_is_an_event_and_a_503(tmp_path: Path) -> None:
 
 
 async def test_recency_goes_to_the_store(tmp_path: Path) -> None:
-    async with World(tmp_path, budget=30_000) as world:
+    async with World(tmp_path, budget=3 * footprint(9000) + footprint(4096)) as world:
         bodies = {f"1.0.{n}": noise(9000, seed=n) for n in range(4)}
         world.index.put("/ab/cd/abcd", index_lines("abcd", bodies))
         keys = []
@@ -168,3 +169,73 @@ async def test_asks_with_a_claim_on_other_kinds_are_answered(tmp_path: Path) -> 
         reply = await world.filler.ask(wrong)
         assert isinstance(reply, Failed)
         assert reply.status == 404
+
+
+async def test_a_silent_upstream_holds_up_no_other(tmp_path: Path) -> None:
+    async with World(tmp_path, max_fills=1) as world:
+        gate = asyncio.Event()
+        asks = []
+        for n in range(10):
+            path = f"/rustup/archive/1.29.{n}/x86_64-unknown-linux-gnu/rustup-init.sha256"
+            world.releases.put(path, b"").steps = [Step(gate=gate)]
+            asks.append(asyncio.create_task(world.ask(f"releases:{path}")))
+        world.index.put("/ab/cd/abcd", index_lines("abcd", {"1.0.0": b"x"}))
+        async with asyncio.timeout(5):
+            while world.filler.waiting < 9:
+                await asyncio.sleep(0.001)
+            assert inline(await world.ask("index:/ab/cd/abcd")).entry.status == 200
+        assert world.releases.open == 1
+        gate.set()
+        await asyncio.gather(*asks)
+
+
+async def test_what_is_stored_but_not_attested_is_hashed_before_upstream_is_asked(
+    tmp_path: Path,
+) -> None:
+    async with World(tmp_path) as world:
+        world.releases.put("/rustup/release-stable.toml", TOML)
+        await world.ask(HEAD)
+        await world.settled()
+        Path(world.store.blob_path(sha256(TOML))).chmod(0o600)  # moves its ctime
+        world.releases.outage = "status 503"
+        reply = await world.ask(HEAD)
+        assert isinstance(reply, StoredAnswer)
+        assert (reply.outcome, reply.is_stale) == ("hit", False)
+        assert len(world.releases.requests) == 1
+        world.clock.move(61)
+        Path(world.store.blob_path(sha256(TOML))).chmod(0o644)
+        stale = await world.ask(HEAD, Purpose.REVALIDATE)
+        assert isinstance(stale, StoredAnswer)
+        assert stale.is_stale
+
+
+async def test_what_is_stored_but_rotten_is_fetched(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        world.releases.put("/rustup/release-stable.toml", TOML)
+        await world.ask(HEAD)
+        await world.settled()
+        blob = Path(world.store.blob_path(sha256(TOML)))
+        blob.chmod(0o600)
+        blob.write_bytes(TOML[:-1] + b"!")
+        assert inline(await world.ask(HEAD)).content == TOML
+        assert len(world.quarantined()) == 1
+
+
+@pytest.mark.parametrize("is_true", [True, False])
+async def test_a_claim_is_compared_with_the_stored_crate_while_upstream_is_away(
+    tmp_path: Path, is_true: bool
+) -> None:
+    async with World(tmp_path) as world:
+        body, key = noise(5000), "crates:/crates/abcd/abcd-1.0.0.crate"
+        world.index.put("/ab/cd/abcd", index_lines("abcd", {"1.0.0": body}))
+        world.crates.put(key.partition(":")[2], body)
+        await world.ask(key)
+        await world.settled()
+        world.store.withdraw(["index:/ab/cd/abcd"])
+        world.index.outage = "status 503"
+        reply = await world.ask(key, claim=sha256(body if is_true else b"other"))
+        if is_true:
+            assert isinstance(reply, StoredAnswer)
+            assert reply.outcome == "hit"
+        else:
+            assert isinstance(reply, Failed)

@@ -1,4 +1,4 @@
-"""The table of flights, its hold-offs, and the gate before transfers."""
+"""The table of flights and its hold-offs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mirror.errors import UpstreamError
-from mirror.fill.flights import HELD_MAX, Flight, Flights, Gate
+from mirror.fill.flights import HELD_MAX, Flight, Flights
 from mirror.fill.messages import Failed
 from tests.unit.fill.keeper_world import FakeClock, RecordingLog
 
@@ -133,31 +133,26 @@ def test_a_hold_off_ends_by_the_clock() -> None:
     assert flights.held("k") is None
 
 
+def test_a_shorter_hold_off_does_not_end_a_longer_one() -> None:
+    flights, clock, _ = table()
+    wrong = Failed(status=502, reason="upstream content failed verification")
+    flights.hold("k", wrong, for_s=5.0)
+    flights.hold("k", GONE, for_s=1.0, upstream_status=503)
+    clock.move(1.0)
+    held = flights.held("k")
+    assert held is not None
+    assert held.failure == wrong
+    clock.move(3.5)
+    flights.hold("k", GONE, for_s=1.0)
+    clock.move(0.6)
+    held = flights.held("k")
+    assert held is not None
+    assert held.failure == GONE
+
+
 def test_hold_offs_are_bounded() -> None:
     flights, _, _ = table()
     for n in range(HELD_MAX + 10):
         flights.hold(str(n), GONE, for_s=9.0)
     assert flights.held("9") is None
     assert flights.held("10") is not None
-
-
-async def test_a_slot_is_given_back_after_an_error_and_after_a_cancellation() -> None:
-    gate = Gate(1)
-    with pytest.raises(RuntimeError):
-        async with gate.slot("k"):
-            raise RuntimeError
-
-    async def hold() -> None:
-        async with gate.slot("k"):
-            await asyncio.Event().wait()
-
-    holder = asyncio.create_task(hold())
-    await asyncio.sleep(0)
-    waiter = asyncio.create_task(hold())
-    await asyncio.sleep(0)
-    assert gate.waiting == 1
-    waiter.cancel()
-    holder.cancel()
-    await asyncio.gather(holder, waiter, return_exceptions=True)
-    async with asyncio.timeout(1), gate.slot("k"):
-        assert gate.waiting == 0

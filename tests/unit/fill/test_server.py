@@ -146,7 +146,7 @@ async def keeper(tmp_path: Path) -> AsyncIterator[Keeper]:
 
 
 def publish(world: World, content: bytes = BIG) -> None:
-    world.store.vouch([(PATH, sha256(content))])
+    world.vouch(PATH, sha256(content))
     world.releases.put(PATH, content)
 
 
@@ -489,6 +489,28 @@ async def test_a_worker_that_reads_nothing_is_cut_off(keeper: Keeper) -> None:
             if not keeper.server.connections:
                 break
     assert keeper.world.log.named("worker-cut-off"), repr(keeper_side)
+
+
+async def test_a_herd_that_wants_one_object_cuts_nobody_off(keeper: Keeper) -> None:
+    """300 answers of 250 KB wait for one worker; when it reads again, all are woken at once."""
+    content = (LINES * 20)[:250_000].rpartition(b"\n")[0] + b"\n"
+    gate = asyncio.Event()
+    keeper.world.releases.put("/manifests.txt", content).steps = [Step(gate=gate)]
+    peer = await keeper.peer()
+    for stream in range(1, 301):
+        peer.send(FrameType.ASK, stream, Ask(purpose=Purpose.FETCH, key=LIST))
+    async with asyncio.timeout(10):
+        while not keeper.world.releases.open:
+            await asyncio.sleep(0.001)
+    gate.set()
+    await keeper.world.settled()
+    ended, received = 0, 0
+    while ended < 300:
+        frame = await peer.receive()
+        ended += frame.type is FrameType.END
+        received += len(frame.payload) if frame.type is FrameType.DATA else 0
+    assert received == 300 * len(content)
+    assert not keeper.world.log.named("worker-cut-off")
 
 
 async def test_closing_the_server_ends_its_connections(keeper: Keeper) -> None:

@@ -269,6 +269,44 @@ async def test_a_stored_object_whose_file_is_gone_is_fetched_again(tmp_path: Pat
         assert world.stored_content(HEAD) == TOML
 
 
+NEWER = index_lines("serde", {"1.0.0": b"x", "1.0.1": b"y"})
+
+
+async def test_an_index_file_that_may_have_been_cut_withdraws_nothing(tmp_path: Path) -> None:
+    """Without length and coding a lost connection looks like the end; at a line end it parses."""
+    async with World(tmp_path) as world:
+        world.index.put("/se/rd/serde", NEWER)
+        world.crates.put("/crates/serde/serde-1.0.1.crate", b"y")
+        crate = "crates:/crates/serde/serde-1.0.1.crate"
+        assert inline(await world.ask(crate)).content == b"y"
+        await world.settled()
+        world.clock.move(61)
+        world.index.put("/se/rd/serde", LINES, has_length=False, has_gzip=False)
+        reply = await world.ask(SERDE, Purpose.REVALIDATE)
+        assert isinstance(reply, StoredAnswer)
+        assert reply.is_stale
+        await world.settled()
+        assert world.stored(crate) is not None
+        assert world.stored_content(SERDE) == NEWER
+
+
+@pytest.mark.parametrize(
+    ("has_length", "has_gzip", "fields"),
+    [
+        pytest.param(True, False, {}, id="a-length"),
+        pytest.param(False, True, {}, id="gzip"),
+        pytest.param(False, False, {"transfer-encoding": "chunked"}, id="chunked"),
+    ],
+)
+async def test_an_index_file_with_a_marked_end_is_taken(
+    tmp_path: Path, has_length: bool, has_gzip: bool, fields: dict[str, str]
+) -> None:
+    async with World(tmp_path) as world:
+        resource = world.index.put("/se/rd/serde", LINES, has_length=has_length, has_gzip=has_gzip)
+        resource.steps = [Step(fields=fields)]
+        assert inline(await world.ask(SERDE)).content == LINES
+
+
 def _status(status: int) -> Step:
     return Step(status=status)
 

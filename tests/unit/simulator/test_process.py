@@ -123,6 +123,15 @@ def test_stop_ends_the_process_and_may_be_repeated() -> None:
         os.kill(running.pid, 0)
 
 
+def test_releases_are_for_the_target_that_was_asked_for() -> None:
+    with start_simulator(host_triple="aarch64-unknown-linux-gnu") as running:
+        manifest = get(f"{running.releases_url}/dist/channel-rust-stable.toml")[1]
+        assert b'[pkg.rustc.target."aarch64-unknown-linux-gnu"]\navailable = true' in manifest
+        assert b'[pkg.rustc.target."x86_64-unknown-linux-gnu"]\navailable = true' not in manifest
+        path = "/rustup/dist/aarch64-unknown-linux-gnu/rustup-init"
+        assert get(f"{running.releases_url}{path}")[0] == 200
+
+
 def test_taken_port_is_not_shared(simulator: SimulatorProcess) -> None:
     with pytest.raises(RuntimeError, match="did not start"):
         start_simulator(listen=urlsplit(simulator.releases_url).netloc)

@@ -73,7 +73,7 @@ def _survivor(bench: Bench, step: Step) -> None:
 def main(root: str, name: str) -> int:
     step = STEPS[name]
     for call in range(1, _MOST_CALLS):
-        bench = Bench(f"{root}/{call}", budget_bytes=64 * 1024)
+        bench = Bench(f"{root}/{call}", budget_bytes=256 * 1024)
         if _in_child(lambda bench=bench: _prepare(bench)):  # type: ignore[misc] # bound early
             return 1
         ended = _in_child(lambda bench=bench, call=call: _victim(bench, step, call))  # type: ignore[misc] # bound early

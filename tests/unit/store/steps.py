@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mirror.errors import StoreError
-from mirror.store.budget import Reservation
+from mirror.store.budget import Reservation, footprint
 from mirror.store.reader import BlobFile, StoreReader
 from mirror.store.store import Store
 from tests.unit.store.bench import (
@@ -113,7 +113,7 @@ def _withdraw(store: Store) -> None:
 
 
 def _evict(store: Store) -> None:
-    reservation = store.reserve(store.budget_bytes - 1)
+    reservation = store.reserve(store.budget_bytes - footprint(0))
     if reservation is not None:  # a store that cannot evict says so by None
         reservation.release()
 
@@ -185,8 +185,8 @@ def check_accounts(bench: Bench, store: Store) -> None:
     files = bench.blob_files()
     assert all(store.index.has_blob(bytes.fromhex(name)) for name in files)
     temps = [name for name in bench.temps() if not name.endswith(".json")]
-    kept = sum(os.path.getsize(bench.layout.partial(name)) for name in temps)
-    assert store.used_bytes == sum(files.values()) + kept
+    kept = sum(footprint(os.path.getsize(bench.layout.partial(name))) for name in temps)
+    assert store.used_bytes == sum(map(footprint, files.values())) + kept
     assert set(bench.temps()) == {*temps, *(name + ".json" for name in temps)}
 
 

@@ -11,7 +11,7 @@ from mirror.store.eviction import BlobUse, LeastRecentlyUsed
 
 def _blobs(lengths: list[int]) -> list[BlobUse]:
     return [
-        BlobUse(digest=bytes([n]) * 32, length=length, used_at_ms=n)
+        BlobUse(digest=bytes([n]) * 32, freed_bytes=length, used_at_ms=n)
         for n, length in enumerate(lengths)
     ]
 
@@ -36,9 +36,9 @@ def test_the_coldest_go_until_it_suffices(lengths: list[int], needed: int, count
 @given(st.lists(st.integers(0, 100), max_size=20), st.integers(0, 2000))
 def test_victims_suffice_and_none_could_stay(lengths: list[int], needed: int) -> None:
     victims = LeastRecentlyUsed().choose_victims(_blobs(lengths), needed)
-    freed = sum(victim.length for victim in victims)
+    freed = sum(victim.freed_bytes for victim in victims)
     if victims:
-        assert freed >= needed > freed - victims[-1].length
+        assert freed >= needed > freed - victims[-1].freed_bytes
     else:
         assert needed == 0 or sum(lengths) < needed
 

@@ -189,7 +189,9 @@ def test_open_readers_do_not_keep_the_log_from_being_reset(store: Store, bench: 
     reader = bench.reader()
     largest = 0
     for round_ in range(60):
-        store.vouch((f"/dist/{round_}/{i}", sha256(b"x")) for i in range(400))
+        store.vouch(
+            entry_of("m", b"m"), ((f"/dist/{round_}/{i}", sha256(b"x")) for i in range(400))
+        )
         assert reader.lookup("k") is None
         largest = max(largest, os.path.getsize(bench.layout.index + "-wal"))
     assert largest < 12 << 20

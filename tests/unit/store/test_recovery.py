@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from mirror.errors import StoreError
+from mirror.store.budget import footprint
 from mirror.store.entry import Entry
 from mirror.store.files import RealFiles
 from mirror.store.recovery import boot_id
+from mirror.store.state import StateDatabase
 from mirror.store.store import Store
 from tests.faults import FaultFiles
 from tests.unit.store.bench import Bench, contents_of, end_process, entry_of, publish, put, sha256
@@ -69,7 +71,7 @@ def test_a_lost_index_costs_a_rescan_not_a_download(
     before = bench.page.epoch
     store = bench.open(files)
     assert bench.page.epoch > before
-    assert store.used_bytes == len(BODY) + len(LINES)
+    assert store.used_bytes == footprint(len(BODY)) + footprint(len(LINES))
     assert store.lookup("crates:/a") is None
     assert store.adopt(sha256(BODY), entry_of("crates:/a", BODY)) is not None
     found = store.lookup("index:/se/rd/serde")
@@ -87,7 +89,7 @@ def test_a_lost_index_costs_a_rescan_not_a_download(
 def test_damage_found_while_running_is_repaired_by_the_write_that_meets_it(bench: Bench) -> None:
     store = bench.open()
     publish(store, "crates:/a", BODY)
-    store.vouch((f"/dist/{i}", sha256(b"x")) for i in range(5000))
+    store.vouch(entry_of("m", b"m"), ((f"/dist/{i}", sha256(b"x")) for i in range(5000)))
     store.index._writer.wal_checkpoint()
     with open(bench.layout.index, "r+b") as file:
         file.seek(4096)
@@ -96,7 +98,7 @@ def test_damage_found_while_running_is_repaired_by_the_write_that_meets_it(bench
     put(store, "index:/se/rd/serde", LINES, proof="parsed")
     assert {"index-damaged", "index-rebuilt"} <= set(bench.log.names())
     assert store.adopt(sha256(BODY), entry_of("crates:/a", BODY)) is not None
-    assert store.used_bytes == len(BODY) + len(LINES)
+    assert store.used_bytes == footprint(len(BODY)) + footprint(len(LINES))
     store.close()
 
 
@@ -107,7 +109,7 @@ def test_a_blob_whose_bytes_changed_while_the_index_was_lost_is_not_adopted(benc
         file.write(b"X")
     store = bench.open()
     assert store.adopt(sha256(BODY), entry_of("crates:/a", BODY)) is None
-    assert store.used_bytes == len(LINES)
+    assert store.used_bytes == footprint(len(LINES))
     store.close()
 
 
@@ -158,7 +160,7 @@ def test_stray_files_among_blobs_and_heads_are_ignored(bench: Bench) -> None:
     with open(f"{bench.layout.blobs}/ab/cd/{os.path.basename(misplaced)}", "wb") as file:
         file.write(b"misplaced")
     store = bench.open()
-    assert store.used_bytes == len(BODY) + len(LINES)
+    assert store.used_bytes == footprint(len(BODY)) + footprint(len(LINES))
     store.close()
 
 
@@ -236,14 +238,30 @@ def test_a_store_of_another_format_is_refused_and_left_alone(bench: Bench) -> No
     assert os.path.exists(bench.layout.index)
 
 
-def test_a_damaged_state_database_is_an_error_and_is_never_removed(bench: Bench) -> None:
-    _filled(bench)
+def test_a_damaged_state_database_says_what_to_do_and_stops_no_hit(bench: Bench) -> None:
     path = f"{bench.state_config.path}/state.db"
+    StateDatabase.open(path).close()
     with open(path, "r+b") as file:
         file.write(b"x" * 4096)
-    with pytest.raises(StoreError, match=r"state\.db"):
-        bench.open()
+    with pytest.raises(StoreError, match=r"state\.db: damaged database.*restore it from a backup"):
+        StateDatabase.open(path)
     assert os.path.exists(path)
+    _filled(bench)
+
+
+def test_channels_recorded_in_one_call_are_generations_of_their_own(bench: Bench) -> None:
+    """A group commit holds several; when one of them moves on, a rescan still knows the other."""
+    store = bench.open()
+    files = {name: name.encode() for name in ("a", "a.sha256", "b", "b.sha256")}
+    items = [(entry_of(key, body, proof="generation"), body) for key, body in files.items()]
+    store.put_small(items)
+    moved = {"a": b"new a", "a.sha256": b"new a.sha256"}
+    store.put_small([(entry_of(k, body, proof="generation"), body) for k, body in moved.items()])
+    store.close()
+    os.unlink(bench.layout.index)
+    again = bench.open()
+    assert {entry.key for entry in again.entries_of_prefix("")} == files.keys()
+    again.close()
 
 
 def test_missing_directories_are_made_with_their_modes(bench: Bench) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from mirror.errors import StoreError
+from mirror.store.budget import footprint
+from mirror.store.catalog import ABSENCES_MAX
+from mirror.store.changes import Changes
+from mirror.store.index import Index
 from mirror.store.reader import BlobChanged, BlobFile
 from mirror.store.store import Store
 from tests.faults import FaultFiles
@@ -33,7 +39,7 @@ def test_a_published_blob_is_attested_and_served(store: Store, bench: Bench) -> 
     assert reader.load_small(stored) == BODY
     assert bench.blob_files() == {sha256(BODY).hex(): len(BODY)}
     assert bench.temps() == []
-    assert store.used_bytes == len(BODY)
+    assert store.used_bytes == footprint(len(BODY))
 
 
 def test_one_digest_under_two_keys_is_one_file(store: Store, bench: Bench) -> None:
@@ -41,7 +47,7 @@ def test_one_digest_under_two_keys_is_one_file(store: Store, bench: Bench) -> No
     second = publish(store, "releases:/b", BODY)
     assert second.attestation == first.attestation
     assert len(bench.blob_files()) == 1
-    assert store.used_bytes == len(BODY)
+    assert store.used_bytes == footprint(len(BODY))
     assert bench.temps() == []
 
 
@@ -140,7 +146,66 @@ def test_forgotten_absences_do_not_pile_up(store: Store, bench: Bench) -> None:
     store.record([absence_of(f"old{i}") for i in range(10)])
     bench.clock.advance(86400)
     store.record([absence_of("fresh", fresh_until=bench.clock.now() + 30)])
-    assert [entry.key for entry in store.entries_of_prefix("")] == ["fresh"]
+    assert [store.lookup(f"old{i}") for i in range(10)] == [None] * 10
+    assert store.lookup("fresh") is not None
+
+
+def test_expired_absences_go_faster_than_others_come(store: Store, bench: Bench) -> None:
+    """Those of a group commit leave twice as many old ones behind."""
+    store.record([absence_of(f"old{i}") for i in range(600)])
+    bench.clock.advance(86400)
+    later = bench.clock.now() + 30
+    store.record([absence_of(f"fresh{i}", fresh_until=later) for i in range(300)])
+    assert [store.lookup(f"old{i}") for i in range(600)] == [None] * 600
+
+
+def test_absences_are_bounded_and_the_first_to_end_go(store: Store, bench: Bench) -> None:
+    until = bench.clock.now() + 30
+    store.record([absence_of("first", fresh_until=until)])
+    more = [absence_of(f"k{i}", fresh_until=until + 1 + i) for i in range(ABSENCES_MAX)]
+    store.record(more)
+    assert store.lookup("first") is None
+    assert all(store.lookup(entry.key) for entry in (more[0], more[-1]))
+
+
+def test_entries_of_prefix_leaves_absences_out(store: Store) -> None:
+    put(store, "crates:/a/1", b"one")
+    store.record([absence_of("crates:/a/2")])
+    assert [entry.key for entry in store.entries_of_prefix("crates:/a/")] == ["crates:/a/1"]
+
+
+def test_records_are_switched_in_the_commit_of_their_puts(store: Store, bench: Bench) -> None:
+    """A reader between any two calls sees the whole former generation or the whole next one."""
+    old = {key: b"old " + key.encode() for key in ("t", "t.sha256", "t.asc")}
+    store.put_small([(entry_of(k, body, proof="generation"), body) for k, body in old.items()])
+    reader = bench.reader()
+    seen: list[tuple[str, ...]] = []
+
+    class Watching(Index):
+        """The index of the store; the reader looks after every commit."""
+
+        @contextlib.contextmanager
+        def changing(self, *, durable: bool = False) -> Iterator[Changes]:
+            with super().changing(durable=durable) as changes:
+                yield changes
+            found = [reader.lookup(key) for key in old]
+            seen.append(tuple(str(f.entry.status) if f else "-" for f in found))
+
+    store.index.__class__ = Watching
+    files = [(key, b"new " + key.encode()) for key in ("t", "t.sha256")]
+    store.put_small(
+        [(entry_of(key, body, proof="generation"), body) for key, body in files],
+        [absence_of("t.asc")],
+    )
+    reader.close()
+    assert seen == [("200", "200", "200"), ("200", "200", "404")]
+
+
+def test_a_record_whose_blob_is_gone_does_not_stop_the_puts(store: Store) -> None:
+    gone = entry_of("gone", b"evicted")
+    assert store.put_small([(entry_of("k", b"body"), b"body")], [gone])
+    assert store.lookup("gone") is None
+    assert store.put_small([], [absence_of("k")]) == []
 
 
 def test_withdraw_removes_durably_and_moves_the_epoch(store: Store, bench: Bench) -> None:
@@ -150,14 +215,6 @@ def test_withdraw_removes_durably_and_moves_the_epoch(store: Store, bench: Bench
     assert store.lookup("k") is None
     assert bench.page.epoch == before + 1
     assert not os.path.exists(bench.layout.head("k"))
-
-
-def test_forget_removes_without_an_epoch_and_leaves_the_blob(store: Store, bench: Bench) -> None:
-    put(store, "k", b"body")
-    before = bench.page.epoch
-    store.forget(["k"])
-    assert (store.lookup("k"), bench.page.epoch) == (None, before)
-    assert store.used_bytes == 4
 
 
 def test_adopt_names_what_is_here_and_takes_its_length(store: Store, bench: Bench) -> None:
@@ -239,15 +296,28 @@ def test_quarantining_a_partial_keeps_its_bytes_and_reason(store: Store, bench: 
     names = sorted(os.listdir(bench.layout.quarantine))
     with open(f"{bench.layout.quarantine}/{names[0]}", "rb") as file:
         assert file.read() == b"evil"
-    assert (bench.temps(), store.used_bytes, store.quarantined_bytes) == ([], 0, 4)
+    assert (bench.temps(), store.used_bytes) == ([], 0)
 
 
-def test_vouched_digests_are_found_by_path_and_the_last_word_counts(store: Store) -> None:
-    store.vouch([("/dist/a", b"1" * 32), ("/dist/b", b"2" * 32)])
-    store.vouch([("/dist/a", b"3" * 32)])
+def test_a_manifest_vouches_by_path_and_its_successor_takes_its_place(store: Store) -> None:
+    one, two = entry_of("t", b"one"), entry_of("t", b"two")
+    store.vouch(one, [("/dist/a", b"1" * 32), ("/dist/b", b"2" * 32)])
+    assert store.manifest_read("t") == one.digest
+    store.vouch(two, [("/dist/a", b"3" * 32)])
+    assert store.manifest_read("t") == two.digest
     assert store.vouched("/dist/a") == b"3" * 32
-    assert store.vouched("/dist/b") == b"2" * 32
-    assert store.vouched("/dist/c") is None
+    assert (store.vouched("/dist/b"), store.vouched("/dist/c")) == (None, None)
+
+
+def test_what_manifests_stated_that_are_gone_goes_with_the_next(store: Store) -> None:
+    kept, gone = entry_of("kept", b"kept"), entry_of("gone", b"gone")
+    for entry, path in ((kept, "/dist/k"), (gone, "/dist/g")):
+        put(store, entry.key, entry.key.encode())
+        store.vouch(entry, [(path, b"1" * 32)])
+    store.withdraw(["gone"])
+    store.vouch(entry_of("next", b"next"), [("/dist/n", b"1" * 32)])
+    assert (store.vouched("/dist/g"), store.manifest_read("gone")) == (None, None)
+    assert store.vouched("/dist/k") == store.vouched("/dist/n") == b"1" * 32
 
 
 def test_entries_of_prefix_are_sorted_and_exact(store: Store) -> None:
@@ -260,13 +330,12 @@ def test_entries_of_prefix_are_sorted_and_exact(store: Store) -> None:
 def test_a_closed_store_opens_again_with_everything_in_it(bench: Bench) -> None:
     store = bench.open()
     publish(store, "a", BODY)
-    store.vouch([("/p", b"1" * 32)])
-    store.state.set_fact("newest", "2026-01-01")
+    store.vouch(entry_of("a", BODY), [("/p", b"1" * 32)])
     store.close()
     again = bench.open()
     assert contents_of(bench.reader(), ["a"]) == {"a": BODY}
-    assert (again.vouched("/p"), again.state.fact("newest")) == (b"1" * 32, "2026-01-01")
-    assert again.used_bytes == len(BODY)
+    assert again.vouched("/p") == b"1" * 32
+    assert again.used_bytes == footprint(len(BODY))
     again.close()
 
 

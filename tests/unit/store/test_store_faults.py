@@ -21,7 +21,7 @@ from tests.unit.store.steps import (
 )
 
 _MOST_CALLS = 400
-_BUDGET_BYTES = 64 * 1024
+_BUDGET_BYTES = 256 * 1024
 
 
 def _bench(root: Path, number: int) -> Bench:

@@ -89,10 +89,6 @@ class StoreMachine(RuleBasedStateMachine):
     def withdraw(self, keys: set[str], trouble: Trouble) -> None:
         self._change(lambda store: store.withdraw(keys), dict.fromkeys(keys), trouble)
 
-    @rule(keys=st.sets(st.sampled_from([*PLAIN, *RECORDED])), trouble=trouble)
-    def forget(self, keys: set[str], trouble: Trouble) -> None:
-        self._change(lambda store: store.forget(keys), dict.fromkeys(keys), trouble)
-
     @rule(key=st.sampled_from([*PLAIN, *RECORDED]), trouble=trouble)
     def become_absent(self, key: str, trouble: Trouble) -> None:
         self._change(lambda store: store.record([absence_of(key)]), {key: None}, trouble)

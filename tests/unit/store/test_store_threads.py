@@ -23,7 +23,7 @@ def _content(key: int, version: int) -> bytes:
 
 
 def test_fills_evictions_and_readers_at_once(tmp_path: Path) -> None:
-    bench = Bench(str(tmp_path), budget_bytes=24 * KIB)
+    bench = Bench(str(tmp_path), budget_bytes=96 * KIB)
     store = bench.open()
     over: list[int] = []
     wrong: list[int] = []

@@ -1,0 +1,114 @@
+"""How many transfers of one upstream run at once, and who waits for whom.
+
+Rules:
+1. Each upstream has a gate of its own: one that is silent holds up no fill at another.
+2. All places of a gate together are no more than the connections of its pool, so that a fill which
+   has a place never waits for a connection (that wait would have no deadline). With a single
+   connection a body that passes through has no lane of its own and shares the fills'.
+3. Bodies leave places to small objects: a client needs a proof or an index file before anything
+   else. A gate whose upstream has only one of the two gives it all places.
+4. Bodies that pass through last as long as their slowest reader and have places apart.
+5. A place is held around a transfer only, never while waiting for another flight or for the disk.
+
+Units: places. Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from mirror.config import Upstream
+from mirror.errors import UpstreamError
+from mirror.fill.replies import RETRY_AFTER_S
+from mirror.route.route import UpstreamName
+
+# Per lane: 24 places queue 1,536 asks, more than one CI job's worth; then 503 at once.
+WAITING_PER_PLACE = 64
+SMALL_SHARE = 4  # one place in so many is kept for small objects
+PASSING_SHARE = 4  # one connection in so many is kept for bodies that pass through
+
+
+class Lane(enum.Enum):
+    SMALL = "small"
+    BODY = "body"
+    PASSING = "passing"
+
+
+class _Places:
+    """A bounded number of places, with a bounded queue before them."""
+
+    def __init__(self, number: int) -> None:
+        self._free = asyncio.Semaphore(number)
+        self._max_waiting = number * WAITING_PER_PLACE
+        self.waiting = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._free.locked()
+
+    @asynccontextmanager
+    async def place(self, source: str) -> AsyncIterator[None]:
+        """Hold one place. Raises UpstreamError (503) when the queue is full."""
+        if self._free.locked() and self.waiting >= self._max_waiting:
+            raise UpstreamError(source, "too many fills are waiting", retry_after_s=RETRY_AFTER_S)
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+class Gate:
+    """The places of one upstream: `fills`, at most `bodies` of them for bodies; `passing` apart."""
+
+    def __init__(self, *, fills: int, bodies: int, passing: int) -> None:
+        fill_places = _Places(fills)
+        # A body waits among the bodies first, so few of them stand before a small object.
+        body_places = [fill_places] if bodies >= fills else [_Places(bodies), fill_places]
+        passing_places = [_Places(passing)] if passing else body_places
+        self._lanes: Mapping[Lane, list[_Places]] = {
+            Lane.SMALL: [fill_places],
+            Lane.BODY: body_places,
+            Lane.PASSING: passing_places,
+        }
+        self._all = [fill_places, *body_places, *passing_places]
+        self.has_passing_lane = passing > 0
+
+    def __repr__(self) -> str:
+        return f"<Gate {self.waiting} waiting>"
+
+    @property
+    def waiting(self) -> int:
+        return sum(places.waiting for places in set(self._all))
+
+    def is_full(self, lane: Lane) -> bool:
+        """Whether the next transfer of `lane` would wait."""
+        return any(places.is_full for places in self._lanes[lane])
+
+    @asynccontextmanager
+    async def slot(self, source: str, lane: Lane) -> AsyncIterator[None]:
+        """Hold one place of the lane. Raises UpstreamError (503) when too many wait."""
+        async with AsyncExitStack() as held:
+            for places in self._lanes[lane]:
+                await held.enter_async_context(places.place(source))
+            yield
+
+
+def gate_of(upstream: UpstreamName, settings: Upstream) -> Gate:
+    """Return the gate of one upstream under `[upstream]` `max_fills` and `max_connections`."""
+    connections = settings.max_connections
+    if upstream is UpstreamName.INDEX:  # only small objects
+        fills = min(settings.max_fills, connections)
+        return Gate(fills=fills, bodies=fills, passing=0)
+    passing = 0 if connections == 1 else max(1, connections // PASSING_SHARE)
+    fills = min(settings.max_fills, connections - passing)
+    if upstream is UpstreamName.CRATES:  # only bodies
+        return Gate(fills=fills, bodies=fills, passing=passing)
+    return Gate(fills=fills, bodies=max(1, fills - max(1, fills // SMALL_SHARE)), passing=passing)
