@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -27,9 +26,7 @@ SETTINGS = {
     "freshness.negative": "60s",
     "upstream.attempts": "2",
     "upstream.read_timeout": "500ms",
-    "upstream.contact": "ops@mirror.example",
 }
-CARGO = {"User-Agent": "cargo/1.94.0", "Accept-Encoding": "gzip"}
 
 
 def until_stale_copy_is_asked_about(mirror: Edge, path: str) -> Reply:
@@ -250,9 +247,9 @@ def test_unknown_path_is_404_without_a_request_upstream(
 LIST = "/manifests.txt"
 
 
-def test_unlisted_dated_manifests_cost_nothing_but_the_list(
-    mirror: Edge, upstream: SimulatorProcess
-) -> None:
+def test_unlisted_dated_manifests_cost_no_request(mirror: Edge, upstream: SimulatorProcess) -> None:
+    warm(mirror, LIST)
+    upstream.control.reset_counts()
     names = ["channel-rust-nightly.toml", "channel-rust-beta.toml", "channel-rust-stable.toml"]
     targets = [
         f"/dist/2026-06-{day:02}/{name}{suffix}"
@@ -262,12 +259,7 @@ def test_unlisted_dated_manifests_cost_nothing_but_the_list(
     ]
     targets += [f"/dist/2026-05-17/channel-rust-nightly{s}" for s in ("", ".sha256", ".asc")]
     assert {fetch(mirror.port, target).status for target in targets} == {404}
-    assert {record["path"] for record in upstream.control.log() if "2026-06" in record["path"]} == (
-        set()
-    )
-    assert log_of(upstream, "/dist/2026-05-17/channel-rust-nightly") == []
-    assert count_of(upstream, f"releases:{LIST}")["requests"] <= 1
-    assert requests_total(upstream) <= 1
+    assert requests_total(upstream) == 0
 
 
 def test_listed_dated_manifest_is_fetched(mirror: Edge, upstream: SimulatorProcess) -> None:
@@ -292,12 +284,10 @@ def test_date_that_is_not_settled_is_asked_for(mirror: Edge, upstream: Simulator
     assert len(log_of(upstream, path)) == 1
 
 
-def test_without_the_list_upstream_is_asked(
-    tmp_path_factory: pytest.TempPathFactory, upstream: SimulatorProcess
-) -> None:
+def test_without_the_list_upstream_is_asked(tmp_path: Path, upstream: SimulatorProcess) -> None:
     upstream.control.faults({"kind": "status", "path": LIST, "name": "no-list"})
     path = "/dist/2026-07-01/channel-rust-nightly.toml.sha256"
-    with Edge(tmp_path_factory.mktemp("unlisted"), upstream, settings=SETTINGS) as other:
+    with Edge(tmp_path, upstream, settings=SETTINGS) as other:
         assert fetch(other.port, path).status == 404
     assert len(log_of(upstream, path)) == 1
     assert upstream.control.faults_fired()["no-list"] >= 1
@@ -339,47 +329,3 @@ def test_immutable_objects_are_never_asked_about_again(
     assert "hit" in fetch(mirror.port, archive.path).cache_status
     assert count_of(upstream, archive.key)["requests"] == 0
     assert count_of(upstream, f"{archive.key}.sha256")["requests"] == 0
-
-
-# Manners.
-
-
-def test_requests_upstream_name_this_product_and_never_the_client(
-    mirror: Edge, upstream: SimulatorProcess
-) -> None:
-    seen = len(upstream.control.log())
-    secrets = {**CARGO, "Cookie": "a=b", "Authorization": "Bearer x", "X-Forwarded-For": "9.9.9.9"}
-    for path in ("/index/gl/ea/glean", "/crates/rgb/rgb-1.0.0.crate", fresh_archive(5000).path):
-        assert fetch(mirror.port, path, secrets).status in (200, 404)
-    records = upstream.control.log()[seen:]
-    assert len(records) >= 4
-    for record in records:
-        fields: Mapping[str, str] = record["fields"]
-        assert re.fullmatch(
-            r"rust-edge-mirror/\S+ \(\+?ops@mirror\.example\)", fields["user-agent"]
-        )
-        assert re.fullmatch(r"rust-mirror-[0-9a-f]{16}", fields["cdn-loop"])
-        assert fields.keys() <= {
-            "host", "user-agent", "accept", "accept-encoding", "cdn-loop", "connection",
-            "if-none-match", "if-modified-since",
-        }  # fmt: skip
-
-
-@pytest.mark.parametrize("value", ["{}", "other, {}; v=1", 'a;b="c", {}'])
-def test_request_that_came_through_this_mirror_before_is_508(
-    value: str, mirror: Edge, upstream: SimulatorProcess
-) -> None:
-    first, second = fresh_archive(5000), fresh_archive(5000)
-    assert fetch(mirror.port, first.path).status == 200
-    token = str(upstream.control.log()[-1]["fields"]["cdn-loop"])
-    before = requests_total(upstream)
-    for sent in (token, token.upper()):
-        assert fetch(mirror.port, second.path, {"CDN-Loop": value.format(sent)}).status == 508
-    assert requests_total(upstream) == before
-
-
-def test_request_through_another_cdn_is_served(mirror: Edge, upstream: SimulatorProcess) -> None:
-    archive = fresh_archive(5000)
-    reply = fetch(mirror.port, archive.path, {"CDN-Loop": "fastly, rust-mirror-0000"})
-    assert digests([reply]) == {(200, True, archive.sha256)}
-    assert requests_total(upstream) == 2
