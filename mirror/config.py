@@ -91,7 +91,7 @@ class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     read_timeout: Duration = Duration(20)  # silence, not total: bodies are big
     attempts: int = 3  # per URL of the pool
     max_connections: int = 32  # per host
-    max_fills: int = 64  # flights at once; further misses queue
+    max_fills: int = 32  # at once per upstream; further misses queue (fill.gates)
     max_small: ByteSize = ByteSize(32 << 20)  # objects read into memory; largest index file ~2 MB
     hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
     releases: Releases = Releases()

@@ -86,7 +86,10 @@ class RequestPath:
 
     def refuse(self, connection: Connection, refusal: RequestError, head: bytes) -> None:
         """Answer a head that the parser refused, and close."""
-        self._answers.refuse(connection, refusal_of(refusal), is_head=asks_for_head(head))
+        answer = refusal_of(refusal)
+        line = head[: max(0, head.find(b"\r\n"))] or head
+        self._shared.refusals.note(connection.peer, answer.status, answer.sentence, line)
+        self._answers.refuse(connection, answer, is_head=asks_for_head(head))
 
     def begin(self, connection: Connection, request: Request, head: bytes) -> None:
         """Answer, or start an exchange that will."""
@@ -110,7 +113,7 @@ class RequestPath:
         authority = request.authority
         if request.is_absolute and not self._is_here(authority, connection):
             other = TextAnswer(status=421, sentence="This server does not answer for that name.")
-            self._answers.refuse(connection, other, is_head=request.is_head)
+            self._refuse(connection, request, other)
             return
         site = Site.ANY if authority is None else site_of_host(authority.host)
         matched = match(request.target, site)
@@ -128,9 +131,15 @@ class RequestPath:
     def _refuse_target(self, connection: Connection, request: Request, refusal: Refusal) -> None:
         answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
         if refusal.close:
-            self._answers.refuse(connection, answer, is_head=request.is_head)
+            self._refuse(connection, request, answer)
         else:
             self._answers.text(connection, request, answer)
+
+    def _refuse(self, connection: Connection, request: Request, answer: TextAnswer) -> None:
+        client = self._shared.client_of(connection.peer, request)
+        line = b"%s %s" % (request.method, request.target)
+        self._shared.refusals.note(client, answer.status, answer.sentence, line)
+        self._answers.refuse(connection, answer, is_head=request.is_head)
 
     def _serve(self, call: Call, head: bytes, site: Site) -> None:
         # 3. Hot map, else index.

@@ -19,6 +19,7 @@ from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo
 from mirror.serve.ports import Counting, Keeper, Page, StoreView
+from mirror.serve.refusal_log import RefusalLog
 from mirror.serve.request import Request
 from mirror.serve.wheel import Wheel
 from mirror.store.hot import HotMap
@@ -45,6 +46,7 @@ class Shared:
         "pages",
         "public_authority",
         "reader",
+        "refusals",
         "trusted",
         "uses_proxy_protocol",
         "view",
@@ -76,6 +78,7 @@ class Shared:
         self.log = log
         self.loop_token = loop_token.encode("ascii")
         self.pages = FilePages()
+        self.refusals = RefusalLog(log, wheel)
         self.memo = HeadMemo()
         self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)
         self.trusted = TrustedProxies(serve.trusted_proxies)
