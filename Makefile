@@ -10,7 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := mirror tests benchmarks
-PYTEST_ARGS ?=
+# One process per core; a module's tests share its servers, so they stay together.
+PYTEST_ARGS ?= -n auto --dist loadscope
 
 .PHONY: demo run test check check-full bench soak fmt lock clean help
 

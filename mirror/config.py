@@ -92,7 +92,7 @@ class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempts: int = 3  # per URL of the pool
     max_connections: int = 32  # per host
     max_fills: int = 32  # at once per upstream; further misses queue (fill.gates)
-    max_small: ByteSize = ByteSize(32 << 20)  # objects read into memory; largest index file ~2 MB
+    max_small: ByteSize = ByteSize(8 << 20)  # objects read into memory; largest index file ~2 MB
     hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
     releases: Releases = Releases()
     crates: Crates = Crates()

@@ -107,6 +107,7 @@ class Channels:
                 return
             except SkewError as exc:
                 failures += 1
+                flight.holds.close()  # what came is of no use
                 self._skewed(flight, files, current, exc)
                 if self._parts.clock.monotonic() >= deadline:
                     self._outcomes.trouble(flight, current, exc)
@@ -160,13 +161,16 @@ class Channels:
         """One pass over the steps. Raises SkewError, UpstreamError, VerificationError."""
         whole = self._whole(files, current)
         result = await fetch_small(
-            self._parts, files.digest, None if whole is None else whole[files.digest.key].entry
+            self._parts,
+            flight,
+            files.digest,
+            None if whole is None else whole[files.digest.key].entry,
         )
         if isinstance(result, Absent):
             await self._absent(flight, files)
             return
         if isinstance(result, Fetched):
-            arrived = await self._arrive(files, result, whole)
+            arrived = await self._arrive(flight, files, result, whole)
             if arrived is not None:
                 await self._switch(flight, files, arrived, is_first=whole is None)
                 return
@@ -186,17 +190,21 @@ class Channels:
         return whole if len(whole) == len(found) else None
 
     async def _arrive(
-        self, files: ChannelFiles, digest: Fetched, whole: Mapping[str, Stored] | None
+        self,
+        flight: Flight,
+        files: ChannelFiles,
+        digest: Fetched,
+        whole: Mapping[str, Stored] | None,
     ) -> _Arrived | None:
         """Steps 3 and 4; None: what came is the stored generation."""
         stated = parse_sha256_file(digest.content, files.digest.key)
         if whole is not None and whole[files.digest.key].entry.digest == digest.digest:
             return None
-        manifest = await fetch_small(self._parts, files.manifest, None)
+        manifest = await fetch_small(self._parts, flight, files.manifest, None)
         got = manifest.digest if isinstance(manifest, Fetched) else b""
         if not isinstance(manifest, Fetched) or got != stated:
             raise SkewError(files.manifest.key, stated=stated.hex(), got=got.hex() or "absent")
-        signature = await fetch_small(self._parts, files.signature, None)
+        signature = await fetch_small(self._parts, flight, files.signature, None)
         if not isinstance(signature, Fetched):
             return _Arrived(manifest=manifest, digest=digest, signature=None)
         check_content(files.signature, signature.content)
@@ -261,7 +269,7 @@ class Channels:
             key: StoredAnswer(stored=stored, outcome="fwd=stale; fwd-status=304")
             for key, stored in again.items()
         }
-        late = await self._late_signature(files, again, asked, now)
+        late = await self._late_signature(flight, files, again, asked)
         if late is not None:
             replies[late.entry.key] = late
             del again[late.entry.key]
@@ -273,14 +281,14 @@ class Channels:
             await self._parts.keep([(late.entry, late.content)], confirmed)
 
     async def _late_signature(
-        self, files: ChannelFiles, whole: Mapping[str, Stored], asked: str, now: float
+        self, flight: Flight, files: ChannelFiles, whole: Mapping[str, Stored], asked: str
     ) -> Inline | None:
         """A dated manifest never changes, so a signature that came later belongs to it."""
         route = files.signature
         is_missing = whole[route.key].entry.status == 404
         if asked != route.key or not is_missing or route.tempo is not Tempo.FOREVER:
             return None
-        fetched = await fetch_small(self._parts, route, None)
+        fetched = await fetch_small(self._parts, flight, route, None)
         if not isinstance(fetched, Fetched):
             return None
         check_content(route, fetched.content)
@@ -289,7 +297,7 @@ class Channels:
             digest=fetched.digest,
             head=fetched.head,
             length=len(fetched.content),
-            now=now,
+            now=whole[files.manifest.key].entry.confirmed_at,
             proof="generation",
         )
         return Inline(entry=entry, outcome="fwd=uri-miss; stored", content=fetched.content)

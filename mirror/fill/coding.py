@@ -30,24 +30,26 @@ def decode_content(content: bytes, coding: str, limit_bytes: int) -> bytes:
         return content
     if name not in GZIP_NAMES:
         raise CodingError(f"a content coding that was not asked for: {name[:40]!r}")
-    decoded = bytearray()
+    pieces: list[bytes] = []  # joined without a copy when there is one member
+    decoded_bytes = 0
     rest = content
     members = 0
-    while rest or not decoded:
+    while rest or not decoded_bytes:
         members += 1
         if members > MEMBERS_MAX:
             raise CodingError(f"more than {MEMBERS_MAX} gzip members")
         member = zlib.decompressobj(_GZIP_WBITS)
         try:
             # One byte over the limit is enough to know.
-            decoded += member.decompress(rest, limit_bytes + 1 - len(decoded))
+            pieces.append(member.decompress(rest, limit_bytes + 1 - decoded_bytes))
         except zlib.error as exc:
             raise CodingError("damaged gzip content") from exc
-        if len(decoded) > limit_bytes:
+        decoded_bytes += len(pieces[-1])
+        if decoded_bytes > limit_bytes:
             raise CodingError(f"more than {limit_bytes} bytes when decoded")
         if not member.eof:
             raise CodingError("gzip content that ends early")
         rest = member.unused_data
-        if not decoded and not rest:
+        if not decoded_bytes and not rest:
             break
-    return bytes(decoded)
+    return b"".join(pieces)

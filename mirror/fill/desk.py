@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from mirror.errors import StoreError
 from mirror.fill.attests import Attests
-from mirror.fill.ports import BlobReader, PartialFile, Reservation, StoreDoor
+from mirror.fill.ports import BlobReader, PartialFile, Reservation, Resumable, StoreDoor
 from mirror.store.entry import Entry, Stored
 from mirror.store.reader import BlobFile
 
@@ -146,6 +146,9 @@ class StoreDesk:
 
     async def extend(self, reservation: Reservation, more_bytes: int) -> bool:
         return await self._in(self._urgent, reservation.extend, more_bytes)
+
+    async def resumable(self, key: str, digest: bytes) -> Resumable | None:
+        return await self._in(self._bodies, self._store.resumable, key, digest)
 
     async def begin(
         self, entry: Entry, *, validator: str, length: int, reservation: Reservation

@@ -1,7 +1,8 @@
 """Fetch one body whose digest is known: small ones inline, large ones growing on disk.
 
 Steps of a large body:
-1. the head tells the length; its bytes are reserved, or the body passes through uncached;
+1. what an earlier fill left is asked for from its end on; the head tells the length; its bytes are
+   reserved, or the body passes through uncached;
 2. the partial is begun, or resumed where an earlier one ended;
 3. the flight is answered with the growing file, and bytes land;
 4. the digest decides: publish, or quarantine and fail.
@@ -33,7 +34,7 @@ from mirror.fill.landing import Landing
 from mirror.fill.line import Line
 from mirror.fill.messages import Failed
 from mirror.fill.parts import FillParts
-from mirror.fill.ports import PartialFile
+from mirror.fill.ports import PartialFile, Resumable
 from mirror.fill.relay import Relay, RelayClosedError
 from mirror.fill.replies import RETRY_AFTER_S, Growing, Inline, PassThrough, failed
 from mirror.fill.small_fetch import THREAD_FROM_BYTES
@@ -76,7 +77,7 @@ class Downloads:
         # Of an unknown length nothing can be said beforehand, so it must fit the store.
         unknown_limit = min(self._parts.config.store.max_object, limit)
         async with Line(self._parts, order.route, limit_bytes=unknown_limit) as line:
-            if not await line.open():
+            if not await line.open(await self._resumable(order)):
                 return False
             length = line.transfer.head.length
             if length > limit:
@@ -87,6 +88,11 @@ class Downloads:
                 await self._inline(order, line)
                 return True
             return await self._large(order, line)
+
+    async def _resumable(self, order: Order) -> Resumable | None:
+        key, digest = order.route.key, order.expected.digest
+        found = await self._parts.desk.resumable(key, digest)
+        return found if found is not None and found.length > SMALL_BODY_BYTES else None
 
     def _entry(self, order: Order, transfer: Transfer, length: int) -> Entry:
         return self._parts.entries.present(
@@ -153,10 +159,8 @@ class Downloads:
         is_settled = False
         failure = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
         try:
-            if partial.landed and partial.landed < file.length:
-                # The head had to be seen before the partial could be found, so this costs one
-                # connection; the bytes on disk are what is saved.
-                await line.transfer.skip_to(partial.landed)
+            if partial.landed < file.length or file.length < 0:
+                await line.transfer.begin_at(partial.landed)
             order.flight.answer({order.route.key: Growing(file=file)})
             await self._land(line.transfer, partial, file)
             await line.aclose()

@@ -3,7 +3,8 @@
 Rules:
 1. A key is matched again by the grammar; what a worker sends is never trusted as a path.
 2. One flight per key, or per channel generation, for the whole machine; those who come while it
-   runs share its answer and are told so (`collapsed`).
+   runs share its answer and are told so (`collapsed`); to those who come when its content is
+   verified and only its commit is missing, it is a hit.
 3. A client's claimed digest is compared before anything is fetched, and never makes another key.
 4. With a stored copy nobody waits for upstream longer than `STALE_PATIENCE_S`.
 5. Between looking for a flight and launching one nothing is awaited.
@@ -34,6 +35,7 @@ from mirror.fill.entries import EntryMaker
 from mirror.fill.expected import ExpectedDigests
 from mirror.fill.flights import Flight, Flights, Held
 from mirror.fill.gates import gate_of
+from mirror.fill.memory import MemoryBudget
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
@@ -48,6 +50,7 @@ from mirror.fill.replies import (
     collapsed,
     digest_of,
     failed,
+    from_memory,
     stale,
 )
 from mirror.fill.small import SmallObjects
@@ -104,6 +107,7 @@ class Filler:
             gates=self._gates,
             flights=self._flights,
             entries=EntryMaker(freshness=config.freshness),
+            memory=MemoryBudget(),
             note_channel=note_channel,
             sleep=sleep,
             jitter=jitter,
@@ -246,6 +250,7 @@ class Filler:
         while True:
             flight = self._flights.find(job.key)
             is_follower = flight is not None
+            is_late = flight is not None and flight.is_answered
             if flight is None:
                 ready = self._ready(route, job, since)
                 if ready is not None:
@@ -258,6 +263,8 @@ class Filler:
                 return reply.file.failure
             if isinstance(reply, Growing) and reply.file.stored is not None:
                 reply = StoredAnswer(stored=reply.file.stored, outcome="fwd=uri-miss")
+            if is_late:
+                return from_memory(reply)
             return collapsed(reply) if is_follower else reply
 
     def _job(self, route: Route) -> _Job:

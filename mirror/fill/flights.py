@@ -13,6 +13,7 @@ Runs in: keeper.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -38,12 +39,13 @@ class Held:
 class Flight:
     """The work for one key (or one generation); `answer` may come long before its end."""
 
-    __slots__ = ("_answer", "key", "keys", "task")
+    __slots__ = ("_answer", "holds", "key", "keys", "task")
 
     def __init__(self, key: str, keys: tuple[str, ...]) -> None:
         self.key = key
         self.keys = keys
         self.task: asyncio.Task[None] | None = None
+        self.holds = contextlib.ExitStack()  # what it gives back at its end
         self._answer: asyncio.Future[Replies] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:
@@ -136,5 +138,6 @@ class Flights:
             self._log.error("fill-crashed", key=flight.key, error=repr(exc))
             failure = Failed(status=503, reason="the fill failed", retry_after_s=RETRY_AFTER_S)
         finally:
+            flight.holds.close()
             self.detach(flight)
             flight.answer_all(failure)

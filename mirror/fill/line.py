@@ -15,6 +15,7 @@ from types import TracebackType
 
 from mirror.fill.gates import Lane
 from mirror.fill.parts import FillParts
+from mirror.fill.ports import Resumable
 from mirror.fill.transfer import Transfer
 from mirror.route.route import Route
 
@@ -40,10 +41,13 @@ class Line:
     ) -> None:
         await self.aclose()
 
-    async def open(self) -> bool:
-        """Wait for a place, then ask. False: upstream has no such object. Raises UpstreamError."""
+    async def open(self, resumable: Resumable | None = None) -> bool:
+        """Wait for a place, then ask, for the rest only of what is `resumable`.
+
+        False: upstream has no such object. Raises UpstreamError.
+        """
         await self._enter(Lane.BODY)
-        return await self.transfer.open()
+        return await self.transfer.open(resumable)
 
     async def pass_through(self) -> bool:
         """Change over to the places of bodies that pass through.
@@ -52,11 +56,13 @@ class Line:
         """
         gate = self._parts.gate(self._route)
         if not gate.has_passing_lane:
+            await self.transfer.begin_at(0)
             return True
         if not gate.is_full(Lane.PASSING):
             before, self._place = self._place, AsyncExitStack()
             async with before:
                 await self._enter(Lane.PASSING)
+            await self.transfer.begin_at(0)
             return True
         await self.aclose()
         await self._enter(Lane.PASSING)

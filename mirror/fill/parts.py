@@ -19,6 +19,7 @@ from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
 from mirror.fill.flights import Flights
 from mirror.fill.gates import Gate, Lane
+from mirror.fill.memory import MemoryBudget
 from mirror.fill.ports import UpstreamPool
 from mirror.route.route import Route, UpstreamName
 from mirror.store.entry import Entry
@@ -36,6 +37,7 @@ class FillParts:
     gates: Mapping[UpstreamName, Gate]
     flights: Flights
     entries: EntryMaker
+    memory: MemoryBudget
     note_channel: Callable[[str, str], None]  # a channel's name and date; may wait for the disk
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random

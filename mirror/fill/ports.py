@@ -33,6 +33,19 @@ class PartialFile(Protocol):
     def note(self) -> None: ...
 
 
+class Resumable(Protocol):
+    """What an earlier fill left of a body: `landed` of `length` bytes under a strong validator."""
+
+    @property
+    def validator(self) -> str: ...
+
+    @property
+    def length(self) -> int: ...
+
+    @property
+    def landed(self) -> int: ...
+
+
 class IndexDoor(Protocol):
     def lookup(self, key: str) -> Stored | None: ...
 
@@ -59,6 +72,8 @@ class BlobDoor(Protocol):
     """The store's files. `reservation` is the store's own object, handed back unopened."""
 
     def reserve(self, nbytes: int) -> Any: ...
+
+    def resumable(self, key: str, digest: bytes) -> Resumable | None: ...
 
     def begin(
         self, key: str, *, digest: bytes, validator: str, length: int, reservation: Any

@@ -3,6 +3,7 @@
 Rules:
 1. A reply is complete when given, except `Growing` (moves by its file) and `PassThrough` (read).
 2. A follower of another's flight is told so (`collapsed`, RFC 9211), in words or by flag.
+3. Who comes when the flight has its verified content waits for no upstream: a hit.
 
 Runs in: keeper. Pure.
 """
@@ -22,6 +23,7 @@ from mirror.store.entry import Entry, Stored
 
 # A client that is told nothing about when to come back comes back at once (rustup: 0 ms).
 RETRY_AFTER_S = 2
+HIT_IN_MEMORY = "hit; detail=memory"  # verified, its commit is under way
 
 
 class PassThroughSource(Protocol):
@@ -71,6 +73,17 @@ def collapsed(reply: Reply) -> Reply:
     if isinstance(reply, StoredAnswer):
         return msgspec.structs.replace(reply, outcome=f"{reply.outcome}; collapsed")
     return reply
+
+
+def from_memory(reply: Reply) -> Reply:
+    """The same reply for one who came after it: a body that still grows is followed all the same"""
+    if isinstance(reply, Growing | PassThrough | Failed):
+        return collapsed(reply)
+    if isinstance(reply, StoredAnswer):
+        if reply.is_stale:
+            return reply
+        return msgspec.structs.replace(reply, outcome=HIT_IN_MEMORY)
+    return replace(reply, outcome=HIT_IN_MEMORY)
 
 
 def failed(error: MirrorError) -> Failed:

@@ -35,7 +35,7 @@ class SmallObjects:
         current = self._parts.desk.current(route.key)
         try:
             known = None if current is None else current.entry
-            result = await fetch_small(self._parts, route, known)
+            result = await fetch_small(self._parts, flight, route, known)
             if isinstance(result, Fetched):
                 parsed = await self._check(route, result.content)
         except (UpstreamError, VerificationError) as exc:

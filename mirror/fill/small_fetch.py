@@ -2,7 +2,8 @@
 
 Rules:
 1. A stored copy's validators are sent (RFC 9110 13.1.2, 13.1.3); a 304 without them is an error.
-2. At most `upstream.max_small` bytes are read, coded and decoded.
+2. At most `upstream.max_small` bytes, and what `policy` allows the kind, are read, coded and
+   decoded; all that is in memory is counted (`memory`) until the flight ends.
 3. A body that breaks is asked for again from the start, a bounded number of times.
 4. Index files are asked for gzip-coded: 4 to 40 times fewer bytes on the wire.
 5. A list is taken only when upstream marked its end (RFC 9112 section 6.3, or gzip's own): one that
@@ -21,6 +22,8 @@ from dataclasses import dataclass
 from mirror.errors import UpstreamError
 from mirror.fill.coding import GZIP_NAMES, CodingError, decode_content
 from mirror.fill.entries import Head, head_of
+from mirror.fill.flights import Flight
+from mirror.fill.memory import MemoryFullError, MemoryShare
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import UpstreamResponse
 from mirror.fill.transfer import is_absent
@@ -29,6 +32,7 @@ from mirror.route.route import Kind, Route
 from mirror.store.entry import Entry
 
 _LISTS = frozenset((Kind.INDEX_FILE, Kind.MANIFESTS))
+DEFLATE_MAX_RATIO = 1032  # of zlib's own documentation: 258 bytes by two bits
 THREAD_FROM_BYTES = 131072  # hashing or inflating more than this takes a thread: over 0.3 ms
 
 
@@ -54,8 +58,15 @@ class Fetched:
 FetchResult = Unchanged | Absent | Fetched
 
 
-async def fetch_small(parts: FillParts, route: Route, known: Entry | None) -> FetchResult:
-    """Ask upstream; `known` is the stored copy to ask about. Raises UpstreamError."""
+async def fetch_small(
+    parts: FillParts, flight: Flight, route: Route, known: Entry | None
+) -> FetchResult:
+    """Ask upstream; `known` is the stored copy to ask about. Raises UpstreamError.
+
+    The content counts in the memory budget until `flight.holds` is closed.
+    """
+    share = parts.memory.share(route.key)
+    flight.holds.callback(share.release)
     attempts = parts.config.upstream.attempts
     for failures in range(1, attempts + 1):
         response_began = False
@@ -65,8 +76,12 @@ async def fetch_small(parts: FillParts, route: Route, known: Entry | None) -> Fe
                 parts.pool(route).get(route.path, fields=_fields(route, known)) as response,
             ):
                 response_began = True
-                return await _read(parts, route, known, response)
+                return await _read(parts, route, known, response, share)
+        except MemoryFullError:
+            share.release()
+            raise  # to ask again at once would need the same room again
         except UpstreamError as exc:
+            share.release()
             # Before a head the pool has done its own retries; a broken body is ours to retry.
             if not response_began or not exc.retryable or failures == attempts:
                 raise
@@ -85,7 +100,11 @@ def _fields(route: Route, known: Entry | None) -> dict[str, str]:
 
 
 async def _read(
-    parts: FillParts, route: Route, known: Entry | None, response: UpstreamResponse
+    parts: FillParts,
+    route: Route,
+    known: Entry | None,
+    response: UpstreamResponse,
+    share: MemoryShare,
 ) -> FetchResult:
     if is_absent(route, response.status):
         return Absent()
@@ -98,8 +117,10 @@ async def _read(
     if route.kind in _LISTS and not _marks_its_end(response.fields):
         raise _unusable(route, response, "a list without a length: its end cannot be known")
     limit = min(parts.config.upstream.max_small, policy.max_bytes(route.kind))
-    coded = await _content(route, response, limit)
+    coded = await _content(route, response, limit, share)
     coding = response.fields.get("content-encoding", "")
+    if coding:
+        await share.grow(min(limit + 1, len(coded) * DEFLATE_MAX_RATIO))
     try:
         if coding or len(coded) >= THREAD_FROM_BYTES:
             content, digest = await parts.desk.compute(_decode_and_hash, coded, coding, limit)
@@ -107,21 +128,30 @@ async def _read(
             content, digest = _decode_and_hash(coded, coding, limit)
     except CodingError as exc:
         raise _unusable(route, response, str(exc)) from exc
+    share.shrink_to(len(content))
     return Fetched(head=head_of(response.fields), content=content, digest=digest)
 
 
-async def _content(route: Route, response: UpstreamResponse, limit: int) -> bytes:
+async def _content(
+    route: Route, response: UpstreamResponse, limit: int, share: MemoryShare
+) -> bytes:
     pieces: list[bytes] = []
     received = 0
-    async for chunk in response.chunks():
-        pieces.append(chunk)
-        received += len(chunk)
-        if received > limit:
-            raise _unusable(route, response, f"more than {limit} bytes")
-    announced = head_of(response.fields).length
-    if announced not in (-1, received):
-        raise UpstreamError(route.key, f"{received} bytes of {announced}")
-    return b"".join(pieces)
+    try:
+        async for chunk in response.chunks():
+            received += len(chunk)
+            if received > limit:
+                raise _unusable(route, response, f"more than {limit} bytes")
+            await share.grow(len(chunk))
+            pieces.append(chunk)
+        announced = head_of(response.fields).length
+        if announced not in (-1, received):
+            raise UpstreamError(route.key, f"{received} bytes of {announced}")
+        return b"".join(pieces)
+    finally:
+        # The traceback of a failure lives until the garbage collector comes (measured: a hundred
+        # endless bodies, 392 MB), and would keep bytes that the share no longer counts.
+        pieces.clear()
 
 
 def _marks_its_end(fields: Mapping[str, str]) -> bool:

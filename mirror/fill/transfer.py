@@ -7,7 +7,9 @@ Rules:
    everything that was given is checked at the end, and it alone decides.
 3. A 206 must continue exactly where it was asked to, with the same complete length.
 4. Tries without progress are bounded, and so are all tries of one transfer.
-5. A body is never longer than its announced length, nor than `limit_bytes`.
+5. What an earlier fill left is asked for from its end on (RFC 9110 13.1.5) in the first request: a
+   200 is then the whole, and whatever else but absence is asked again for the whole.
+6. A body is never longer than its announced length, nor than `limit_bytes`.
 
 Units: byte offsets. Does not: verify, write, or keep content.
 Runs in: keeper.
@@ -19,12 +21,13 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 
 from mirror.errors import UpstreamError
 from mirror.fill.entries import Head, head_of
 from mirror.fill.parts import FillParts
-from mirror.fill.ports import UpstreamResponse
+from mirror.fill.ports import Resumable, UpstreamResponse
 from mirror.route.route import Route, UpstreamName
 
 MAX_REOPENINGS = 16  # a 1 GiB body that breaks every 64 MiB still arrives
@@ -56,6 +59,7 @@ class Transfer:
         self._stack = AsyncExitStack()
         self._response: UpstreamResponse | None = None
         self._skip = 0
+        self._ignores_ranges = False
 
     async def __aenter__(self) -> Transfer:
         return self
@@ -68,9 +72,14 @@ class Transfer:
     ) -> None:
         await self.aclose()
 
-    async def open(self) -> bool:
-        """Ask for the whole. False: upstream has no such object. Raises UpstreamError."""
-        response = await self._request({})
+    async def open(self, resumable: Resumable | None = None) -> bool:
+        """Ask for the whole, or for the rest of what is `resumable`; `offset` then says which.
+
+        False: upstream has no such object. Raises UpstreamError.
+        """
+        if resumable is not None and await self._open_rest(resumable):
+            return True
+        response = self._response or await self._request({})
         if is_absent(self._route, response.status):
             await self._stack.aclose()
             return False
@@ -82,8 +91,13 @@ class Transfer:
         """Give the connection back. Idempotent."""
         await self._close_response()
 
-    async def skip_to(self, offset: int) -> None:
-        """Begin at `offset` instead of 0, without the bytes before it where upstream can."""
+    async def begin_at(self, offset: int) -> None:
+        """Let `chunks` begin there, without the bytes before it where upstream can."""
+        if offset == self.offset:
+            return
+        if self._ignores_ranges and not self.offset:
+            self.offset = self._skip = offset  # to ask once more would bring the whole once more
+            return
         self.offset = offset
         await self._reopen()
 
@@ -114,6 +128,28 @@ class Transfer:
             await self._parts.pause(failures)
         raise self._error("the content broke off too often")
 
+    async def _open_rest(self, resumable: Resumable) -> bool:
+        """False: the response, if there is one, is not a part; it is as if asked for the whole."""
+        # Of what is here whole one byte is asked for: no range is empty (RFC 9110 14.1.2).
+        self.offset = min(resumable.landed, resumable.length - 1)
+        self.head = Head(etag=resumable.validator, last_modified="", length=resumable.length)
+        response = await self._request(_rest_of(self.offset, resumable.validator))
+        if response.status == 206:
+            head = head_of(response.fields)
+            try:
+                self._check_part(response)
+            except UpstreamError as exc:
+                self._parts.log.info("not-resumed", key=self._route.key, reason=str(exc))
+            else:
+                if head.etag in ("", resumable.validator):
+                    self.head = replace(self.head, last_modified=head.last_modified)
+                    return True
+        self.offset = 0
+        self._ignores_ranges = response.status == 200
+        if response.status != 200 and not is_absent(self._route, response.status):
+            await self._close_response()
+        return False
+
     async def _rest(self) -> AsyncGenerator[bytes, None]:
         if self._response is None:
             raise self._error("no response")
@@ -141,8 +177,7 @@ class Transfer:
         if not self.offset or not validator:
             self._continue_whole(await self._request({}))
             return
-        fields = {"Range": f"bytes={self.offset}-", "If-Range": validator}
-        response = await self._request(fields)
+        response = await self._request(_rest_of(self.offset, validator))
         if response.status == 206:
             self._check_part(response)
             self._skip = 0
@@ -192,6 +227,10 @@ class Transfer:
 
     def _error(self, reason: str, *, retryable: bool = True) -> UpstreamError:
         return UpstreamError(self._route.key, reason, retryable=retryable)
+
+
+def _rest_of(offset: int, validator: str) -> dict[str, str]:
+    return {"Range": f"bytes={offset}-", "If-Range": validator}
 
 
 async def _closable(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -30,16 +30,16 @@ _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _GIB: Final = 1024 * _MIB
 _MAX_BYTES: Final = {
-    Kind.CHANNEL: 32 * _MIB,  # 1 MB in 2026
+    Kind.CHANNEL: 8 * _MIB,  # 1 MB in 2026
     Kind.CHANNEL_V1: 1 * _MIB,
     Kind.ARCHIVE: 16 * _GIB,  # the fattest are below 1 GB
     Kind.ARCHIVE_PROOF: 64 * _KIB,
-    Kind.MANIFESTS: 32 * _MIB,  # 60 bytes per published manifest, about 1 MB
+    Kind.MANIFESTS: 8 * _MIB,  # 60 bytes per published manifest, about 1 MB
     Kind.RELEASE_KEY: 1 * _MIB,
     Kind.RUSTUP_HEAD: 1 * _MIB,
     Kind.RUSTUP_BINARY: 512 * _MIB,
     Kind.RUSTUP_PROOF: 64 * _KIB,
-    Kind.INDEX_FILE: 64 * _MIB,  # decoded; 1 MB for the largest crates
+    Kind.INDEX_FILE: 8 * _MIB,  # decoded; 2 MB for the largest crates
     Kind.CRATE: 2 * _GIB,  # 10 MB unless crates.io allows one crate more
 }
 

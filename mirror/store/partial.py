@@ -57,6 +57,14 @@ class PartialRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return is_resumable(self.validator, self.length)
 
 
+class Resumable(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept temp as it lies: `landed` bytes of `length` under the strong `validator`."""
+
+    validator: str
+    length: int
+    landed: int
+
+
 class PartialState(enum.Enum):
     LANDING = "landing"
     FAILED = "failed"  # the name is gone; bytes still readable

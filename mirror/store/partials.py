@@ -6,6 +6,7 @@ Rules:
    for `KEEP_S`, is swept at start; so is a record without a temp, and anything else there.
 3. A kept temp counts in the byte budget by its size, and goes when its room is needed. One that
    is resumed counts by the flight's reservation instead.
+4. One kept temp per key and digest: a flight that begins under another validator drops the other.
 
 Units: bytes, seconds.
 Runs in: keeper (any thread): a lock of its own, so that no flight begins behind a commit.
@@ -21,7 +22,14 @@ from mirror.errors import StoreError
 from mirror.store.budget import Budget, Reservation
 from mirror.store.files import Files, disk_errors, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout, key_digest
-from mirror.store.partial import Partial, PartialState, Terms, load_record, usable_prefix
+from mirror.store.partial import (
+    Partial,
+    PartialState,
+    Resumable,
+    Terms,
+    load_record,
+    usable_prefix,
+)
 
 KEEP_S = 7 * 86400.0  # a release that nobody asked for again within a week is not worth its room
 
@@ -45,6 +53,26 @@ class Partials:
         self._clock = clock
         self._boot = boot
         self._active: set[str] = set()
+        self._kept: dict[tuple[str, str], str] = {}  # key and digest -> name of the kept temp
+
+    def resumable(self, key: str, digest: bytes) -> Resumable | None:
+        """Return what is kept of `key` with this digest, as far as it counts; None: nothing."""
+        with self._lock:
+            name = self._kept.get((key, digest.hex()))
+            if name is None or name in self._active:
+                return None
+            path = self._layout.partial(name)
+            record = load_record(self._files, path)
+            if record is None or not record.is_resumable:
+                return None
+            try:
+                size = self._files.identify_path(path).size
+            except OSError:
+                return None
+        landed = usable_prefix(record, size, self._boot)
+        if not landed:
+            return None
+        return Resumable(validator=record.validator, length=record.length, landed=landed)
 
     def begin(self, terms: Terms, reservation: Reservation) -> Partial:
         """Open or resume the temp for `terms`. Raises StoreError and frees the reservation."""
@@ -54,6 +82,7 @@ class Partials:
                 reservation.release()
                 raise StoreError(terms.key, "is being filled already", retryable=False)
             self._active.add(name)
+            self._drop_other(terms, name)
             was_kept = self._budget.drop_kept(name)
         try:
             with disk_errors(self._layout.partial(name)):
@@ -77,6 +106,7 @@ class Partials:
             if landing and keep and partial.terms.is_resumable and partial.landed:
                 partial.close()  # first: its bytes count once
                 self._budget.keep(name, partial.landed)
+                self._kept[(partial.terms.key, partial.terms.digest.hex())] = name
             elif landing:
                 partial.discard()
             partial.close()
@@ -100,6 +130,7 @@ class Partials:
                 if name not in self._active:
                     self._remove(name)
                     self._budget.drop_kept(name)
+                    self._forget(name)
 
     def sweep(self) -> int:
         """Remove what cannot be resumed; return how many files went. Raises OSError."""
@@ -123,7 +154,21 @@ class Partials:
         except OSError:
             return False
         self._budget.keep(name, size)
+        self._kept[(record.key, record.digest)] = name
         return True
+
+    def _drop_other(self, terms: Terms, name: str) -> None:
+        """Rule 4: bytes under a validator that upstream no longer has are of no use."""
+        other = self._kept.pop((terms.key, terms.digest.hex()), name)
+        if other != name and other not in self._active:
+            with contextlib.suppress(OSError):  # swept at the next start
+                self._remove(other)
+            self._budget.drop_kept(other)
+
+    def _forget(self, name: str) -> None:
+        for term, kept in tuple(self._kept.items()):
+            if kept == name:
+                del self._kept[term]
 
     def _resume(self, name: str, terms: Terms, reservation: Reservation) -> Partial | None:
         path = self._layout.partial(name)

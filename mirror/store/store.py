@@ -42,7 +42,7 @@ from mirror.store.index import Index
 from mirror.store.layout import Layout
 from mirror.store.owner import Ownership, claim
 from mirror.store.page import SharedPage
-from mirror.store.partial import Partial, Terms
+from mirror.store.partial import Partial, Resumable, Terms
 from mirror.store.partials import Partials
 from mirror.store.publishing import Arrival, Publisher
 from mirror.store.quarantine import Quarantine, Reason
@@ -174,6 +174,10 @@ class Store:
     def reserve(self, nbytes: int) -> Reservation | None:
         """Promise `nbytes` of the budget, evicting for them; None: let the body pass through."""
         return self._promise(nbytes, footprint(nbytes))
+
+    def resumable(self, key: str, digest: bytes) -> Resumable | None:
+        """Return how much of `key` with this digest an earlier flight left. Advice: no hash yet."""
+        return self._partials.resumable(key, digest)
 
     def begin(
         self, key: str, *, digest: bytes, validator: str, length: int, reservation: Reservation

@@ -258,10 +258,11 @@ def _redirected(url: URL, location: str, status: int) -> URL:
     """Return where to go on. Raises: UpstreamError for another origin or a broken target."""
     try:
         target = url.join(URL(location, encoded=True)) if location else None
+        # A URL without a host (`file:///…`) has no origin, and asking for it is a ValueError too.
+        if target is not None and target.origin() == url.origin():
+            return target
     except ValueError:
-        target = None
-    if target is not None and target.origin() == url.origin():
-        return target
+        pass  # refused below, like every other target
     raise UpstreamError(
         str(url),
         f"redirects elsewhere: {location[:200]!r}",

@@ -17,16 +17,8 @@ from mirror.fill.replies import Growing
 from mirror.route.match import route_of_key
 from mirror.route.route import Route
 from mirror.store.budget import footprint
-from tests.unit.fill.keeper_world import (
-    START,
-    Step,
-    World,
-    ended,
-    inline,
-    noise,
-    sha256,
-    sha256_file,
-)
+from tests.unit.fill.keeper_world import START, World, ended, inline, noise, sha256, sha256_file
+from tests.unit.fill.scripted_pool import Step
 
 DATED = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 UNDATED = "releases:/dist/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"

@@ -11,14 +11,8 @@ import pytest
 
 from mirror.fill.messages import Failed, Purpose, StoredAnswer
 from mirror.fill.replies import Reply
-from tests.unit.fill.keeper_world import (
-    Step,
-    World,
-    inline,
-    noise,
-    sha256,
-    sha256_file,
-)
+from tests.unit.fill.keeper_world import World, inline, noise, sha256, sha256_file
+from tests.unit.fill.scripted_pool import Step
 
 BASE = "/dist/channel-rust-stable.toml"
 DATED = "/dist/2026-01-22/channel-rust-stable.toml"
@@ -363,7 +357,9 @@ async def test_the_date_of_a_head_is_noted_and_that_of_an_archive_is_not(tmp_pat
         publish(world, ONE, DATED)
         await world.ask(key(base=DATED))
         await world.settled()
+        await world.filler._channels.manifests_parsed()  # read behind the answer
         assert world.channel_dates == {}
         await world.ask(key())
         await world.settled()
+        await world.filler._channels.manifests_parsed()  # read behind the answer
         assert list(world.channel_dates) == ["stable"]

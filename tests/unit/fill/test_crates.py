@@ -8,15 +8,8 @@ from pathlib import Path
 import pytest
 
 from mirror.fill.messages import Failed, Purpose, StoredAnswer
-from tests.unit.fill.keeper_world import (
-    Step,
-    World,
-    ended,
-    index_lines,
-    inline,
-    noise,
-    sha256,
-)
+from tests.unit.fill.keeper_world import World, ended, index_lines, inline, noise, sha256
+from tests.unit.fill.scripted_pool import Step
 
 INDEX = "index:/mi/xe/mixedcase"
 INDEX_PATH = "/mi/xe/mixedcase"

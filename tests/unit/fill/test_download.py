@@ -12,8 +12,6 @@ from mirror.fill.messages import Failed, FlightState, StoredAnswer
 from mirror.fill.replies import Growing, Inline, PassThrough
 from mirror.store.budget import footprint
 from tests.unit.fill.keeper_world import (
-    Resource,
-    Step,
     World,
     ended,
     index_lines,
@@ -22,6 +20,7 @@ from tests.unit.fill.keeper_world import (
     sha256,
     sha256_file,
 )
+from tests.unit.fill.scripted_pool import Resource, Step
 
 KEY = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 PATH = KEY.partition(":")[2]

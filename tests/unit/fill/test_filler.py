@@ -9,8 +9,10 @@ import pytest
 
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.ports import UpstreamPool
+from mirror.fill.replies import Inline
 from mirror.store.budget import footprint
-from tests.unit.fill.keeper_world import Step, World, index_lines, inline, noise, sha256
+from tests.unit.fill.keeper_world import World, index_lines, inline, noise, sha256
+from tests.unit.fill.scripted_pool import Step
 
 HEAD = "releases:/rustup/release-stable.toml"
 TOML = b"version = '1.29.0'\n"
@@ -53,6 +55,25 @@ async def test_an_ask_between_answer_and_durability_starts_no_second_flight(
         assert inline(first).content == inline(second).content == TOML
         await world.settled()
         assert len(world.releases.requests) == 1
+
+
+@pytest.mark.parametrize("is_absent", [False, True])
+async def test_who_comes_while_only_the_commit_is_missing_hits(
+    tmp_path: Path, is_absent: bool
+) -> None:
+    async with World(tmp_path) as world:
+        if not is_absent:
+            world.releases.put("/rustup/release-stable.toml", TOML)
+            world.files.may_sync.clear()
+        try:
+            await world.ask(HEAD)
+            assert world.filler.flights == 1
+            late = await world.ask(HEAD)
+        finally:
+            world.files.may_sync.set()
+        assert isinstance(late, StoredAnswer if is_absent else Inline)
+        assert late.outcome == "hit; detail=memory"
+        await world.settled()
 
 
 async def test_fills_at_once_are_bounded_and_the_rest_waits(tmp_path: Path) -> None:

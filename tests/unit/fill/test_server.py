@@ -42,7 +42,8 @@ from mirror.fill.messages import (
     encode,
 )
 from mirror.fill.server import KeeperServer
-from tests.unit.fill.keeper_world import Step, World, noise, sha256
+from tests.unit.fill.keeper_world import World, noise, sha256
+from tests.unit.fill.scripted_pool import Step
 
 KEY = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 PATH = KEY.partition(":")[2]

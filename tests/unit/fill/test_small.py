@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from pathlib import Path
 
 import pytest
 
+from mirror.fill.memory import BUDGET_BYTES
 from mirror.fill.messages import Failed, Purpose, StoredAnswer
-from tests.unit.fill.keeper_world import Step, World, index_lines, inline, noise, sha256
+from tests.unit.fill.keeper_world import World, index_lines, inline, noise, sha256
+from tests.unit.fill.scripted_pool import Step
 
 SERDE = "index:/se/rd/serde"
 HEAD = "releases:/rustup/release-stable.toml"
@@ -317,3 +320,35 @@ def _error() -> Step:
 
 def _cut(at: int) -> Step:
     return Step(cut_at=at)
+
+
+async def test_endless_index_files_together_stay_within_the_memory_budget(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        memory = world.filler._blobs._parts.memory
+        most = 0
+        for n in range(12):
+            path = f"/en/dl/endless{n}"
+            world.index.put(path, bytes(9 << 20), has_gzip=False, chunk=1 << 20)
+        asks = [asyncio.create_task(world.ask(f"index:/en/dl/endless{n}")) for n in range(12)]
+        while not all(ask.done() for ask in asks):
+            most = max(most, memory.used_bytes)
+            await asyncio.sleep(0)
+        replies = [ask.result() for ask in asks]
+        assert {type(reply) for reply in replies} == {Failed}
+        assert 32 << 20 < most <= BUDGET_BYTES
+        await world.settled()
+        assert memory.used_bytes == 0
+
+
+async def test_a_content_counts_until_it_is_stored(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        memory = world.filler._blobs._parts.memory
+        world.index.put("/se/rd/serde", LINES)
+        world.files.may_sync.clear()
+        try:
+            assert inline(await world.ask(SERDE)).content == LINES
+            assert memory.used_bytes == len(LINES)
+        finally:
+            world.files.may_sync.set()
+        await world.settled()
+        assert memory.used_bytes == 0

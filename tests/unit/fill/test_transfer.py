@@ -11,16 +11,8 @@ from mirror.fill.messages import Failed, FlightState
 from mirror.fill.replies import Growing
 from mirror.fill.transfer import is_absent
 from mirror.route.match import route_of_key
-from tests.unit.fill.keeper_world import (
-    Resource,
-    Step,
-    World,
-    ended,
-    inline,
-    noise,
-    sha256,
-    sha256_file,
-)
+from tests.unit.fill.keeper_world import World, ended, inline, noise, sha256, sha256_file
+from tests.unit.fill.scripted_pool import Resource, Step
 
 KEY = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 PATH = KEY.partition(":")[2]

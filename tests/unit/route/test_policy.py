@@ -46,5 +46,5 @@ def test_what_is_streamed_has_a_digest_stated_elsewhere() -> None:
 
 
 def test_what_is_read_into_memory_is_bounded_to_fit() -> None:
-    assert all(0 < max_bytes(kind) <= 64 * 2**20 for kind in Kind if is_small(kind))
+    assert all(0 < max_bytes(kind) <= 8 * 2**20 for kind in Kind if is_small(kind))
     assert all(max_bytes(kind) > 2**28 for kind in Kind if not is_small(kind))

@@ -13,7 +13,7 @@ import pytest
 from mirror.config import ByteSize
 from mirror.errors import StoreError
 from mirror.store.budget import footprint
-from mirror.store.partial import Partial, PartialRecord, usable_prefix
+from mirror.store.partial import Partial, PartialRecord, Resumable, usable_prefix
 from mirror.store.partials import KEEP_S
 from mirror.store.store import Store
 from tests.faults import FaultFiles
@@ -42,6 +42,45 @@ def test_a_kept_partial_resumes_where_it_ended(store: Store) -> None:
     again.write(BODY[3000:])
     assert store.publish(again, [entry_of("releases:/a", BODY)])
     assert store.used_bytes == footprint(len(BODY))
+
+
+def test_what_is_kept_can_be_asked_for_before_it_is_resumed(store: Store) -> None:
+    assert store.resumable("releases:/a", DIGEST) is None
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    assert store.resumable("releases:/a", DIGEST) is None  # a flight has it
+    store.abandon(partial, True)
+    assert store.resumable("releases:/a", DIGEST) == Resumable(
+        validator='"v1"', length=len(BODY), landed=3000
+    )
+    assert store.resumable("releases:/a", sha256(b"other")) is None
+    assert store.resumable("releases:/b", DIGEST) is None
+    store.abandon(_begin(store), False)
+    assert store.resumable("releases:/a", DIGEST) is None
+
+
+def test_what_a_killed_process_left_can_be_asked_for(bench: Bench) -> None:
+    files = FaultFiles()
+    store: Store | None = bench.open(files)
+    assert store is not None
+    _begin(store).write(BODY[:3000])
+    end_process(store, files)
+    store = None
+    again = bench.open()
+    found = again.resumable("releases:/a", DIGEST)
+    assert found is not None
+    assert found.landed == 3000
+    again.close()
+
+
+def test_another_validator_drops_what_was_kept(store: Store, bench: Bench) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    other = _begin(store, validator='"v2"')
+    assert (other.landed, len(bench.temps())) == (0, 2)  # a temp and its record
+    store.abandon(other, False)
+    assert (bench.temps(), store.used_bytes) == ([], 0)
 
 
 def test_a_partial_resumes_after_the_process_was_killed(bench: Bench) -> None:

@@ -452,6 +452,8 @@ class TestRedirects:
             pytest.param(("Location: https://127.0.0.1/x",), id="another-scheme"),
             pytest.param(("Location: //elsewhere.example/x",), id="scheme-relative"),
             pytest.param(("Location: http://[::1/x",), id="broken"),
+            pytest.param(("Location: file:///etc/passwd",), id="a-file"),
+            pytest.param(("Location: data:text/plain,x",), id="no-host"),
             pytest.param((), id="nowhere"),
         ],
     )
