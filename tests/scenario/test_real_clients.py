@@ -7,6 +7,7 @@ Every case runs three times in homes of their own: against an empty mirror, agai
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,14 +122,6 @@ def update_the_lock(home: ClientHome) -> None:
     assert (home.root / "work" / "Cargo.lock").exists()
 
 
-def fetch_what_is_yanked(home: ClientHome) -> None:
-    """A lock file that names a yanked version still gets it; a fresh resolve does not."""
-    fresh = write_workspace(home.root / "fresh", {"glean": "=1.0.0"})
-    result = home.cargo("fetch", workspace=fresh)
-    assert result.returncode != 0
-    cargo(home, home.root / "work", "fetch", "--locked")
-
-
 CASES = {
     "install-minimal": Case(act=install("stable")),
     "install-default": Case(act=install("stable", "default")),
@@ -159,7 +152,17 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])
+# Each is close to a neighbour above, and takes 5 s; `make check-full` runs them.
+FULL_ONLY = {"update-nothing-new", "target-add", "check", "pinned-version", "plus-version"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=name, marks=[pytest.mark.full] if name in FULL_ONLY else [])
+        for name, case in CASES.items()
+    ],
+)
 def test_client_is_served_cold_warm_and_without_upstream(
     case: Case, edge: Edge, simulator: SimulatorProcess, new_home: HomeMaker
 ) -> None:
@@ -189,8 +192,6 @@ def immutable_bytes(simulator: SimulatorProcess) -> int:
 
 def _wait_for_news(edge: Edge, simulator: SimulatorProcess, path: str) -> None:
     """Wait until the mirror's copy of a head file is upstream's: freshness passes in its time."""
-    import urllib.request
-
     with urllib.request.urlopen(f"{simulator.releases_url}{path}") as response:
         wanted = response.read()
     wait_until(lambda: edge.get(path)[2] == wanted, f"{path} is the newest")

@@ -19,7 +19,8 @@ from mirror.simulator.real_clients import (
     write_workspace,
 )
 
-pytestmark = pytest.mark.client
+# `make test` drives the same clients through the mirror, with the simulator behind it.
+pytestmark = [pytest.mark.client, pytest.mark.full]
 
 
 @pytest.fixture(scope="module")
