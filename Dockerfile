@@ -21,12 +21,12 @@ LABEL org.opencontainers.image.title="rust-edge-mirror" \
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin rust-mirror \
  && install -d -o rust-mirror -g rust-mirror -m 0750 /var/cache/rust-mirror /var/lib/rust-mirror
 COPY --from=build /opt/rust-mirror /opt/rust-mirror
-# The container's own file: production.toml listening on every address of the container. Mount
+# The container's own file: only what differs from the defaults. Mount
 # another over it; nothing here is set through the environment, which would win over that file.
 COPY deploy/container.toml /etc/rust-mirror/mirror.toml
 USER rust-mirror
 VOLUME ["/var/cache/rust-mirror", "/var/lib/rust-mirror"]
-EXPOSE 8080 9090
+EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Over the control socket: true whatever address the mounted file listens on.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s \

@@ -30,6 +30,11 @@ from mirror.serve.follow import TOO_MUCH_HELD, Follower
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
 
+_ABSENT: Final = "No such object."
+_UNAVAILABLE: Final = (
+    "The object cannot be had at the moment, and no copy of it is stored here. Ask again; the "
+    "mirror's operator sees the cause with `rust-mirror status`."
+)
 _TRIES: Final = 3  # a file may be evicted between the keeper's answer and the worker's open
 # What a client may read about a failure, by its status.
 _DETAILS: Final = {
@@ -173,7 +178,7 @@ class Miss:
         detail = self._detail(failure)
         if failure.status >= 500 and self._answer_stale(detail):
             return
-        sentence = "No such object." if failure.status == 404 else "The object cannot be had."
+        sentence = _ABSENT if failure.status == 404 else _UNAVAILABLE
         self._text(
             failure.status,
             sentence,
