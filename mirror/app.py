@@ -30,11 +30,11 @@ import uvloop
 import mirror
 from mirror.accounting.counters import Counters
 from mirror.addresses import parse_listen
-from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
+from mirror.child import KEEPER_SOCKET, stop_event
 from mirror.clock import SystemClock
 from mirror.config import Config
 from mirror.config_rules import MAX_WORKERS
-from mirror.errors import ConfigError, StoreError
+from mirror.errors import StoreError
 from mirror.events import EventLog, open_events
 from mirror.fill.client import KeeperClient
 from mirror.serve.worker import Worker
@@ -51,7 +51,6 @@ from mirror.supervisor.supervisor import Supervisor
 
 _INSTANCE = "instance"  # the name of this mirror among others, made once
 _LOCK = "supervisor.lock"
-_MAX_UNIX_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 _PAGE_SLOTS = 2 * MAX_WORKERS  # every worker beside its successor
 _SPARE_FDS = 256  # databases, the keeper's socket, files being sent beyond one per connection
 
@@ -63,7 +62,6 @@ def serve(load: Callable[[], Config]) -> int:
     Raises: ConfigError, StoreError for what makes a start pointless.
     """
     config = load()
-    _check_socket_paths(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_supervisor(config))
         claim(RealFiles(), Layout(root=config.store.path), config.state.path).release()
@@ -207,14 +205,6 @@ def _loop_token(state_path: str) -> str:
     return token
 
 
-def _check_socket_paths(config: Config) -> None:
-    longest = os.path.join(config.state.path, CONTROL_SOCKET)
-    if len(os.fsencode(longest)) > _MAX_UNIX_PATH_BYTES:
-        raise ConfigError(
-            "state.path", config.state.path, "a shorter path: unix sockets below it have a limit"
-        )
-
-
 @contextlib.contextmanager
 def _only_supervisor(config: Config) -> Iterator[None]:
     """Hold the state directory for this family of processes.
@@ -228,13 +218,15 @@ def _only_supervisor(config: Config) -> Iterator[None]:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         hint = "name a directory that this user can write: --set state.path=…"
-        raise StoreError(path, exc.strerror or "cannot be opened", hint=hint) from exc
+        reason = exc.strerror or "cannot be opened"
+        raise StoreError(path, reason, hint=hint, noun="state") from exc
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         os.close(fd)
         hint = "stop that one, or give this one another [state] path and [store] path"
-        raise StoreError(config.state.path, "another running mirror owns it", hint=hint) from exc
+        reason = "another running mirror owns it"
+        raise StoreError(config.state.path, reason, hint=hint, noun="state") from exc
     try:
         yield
     finally:

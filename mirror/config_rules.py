@@ -1,9 +1,10 @@
-"""What a configuration must satisfy beyond its types: one rule per key.
+"""What a configuration must satisfy beyond its types: one rule per key, and those between keys.
 
 Rules:
-1. A rule returns the sentence that says what is allowed, or "" when the value is good.
+1. A rule returns the sentence that says what is allowed, or "" when the value is good; what
+   concerns several keys is a `_check_…` that raises.
 2. The first key that breaks its rule is reported; the sentence tells how to repair it.
-3. A key whose part is not built is refused when set to more than its empty default, so that
+3. A key whose part is not built is refused when set to anything but its default, so that
    nobody believes in a protection that is not there.
 
 Does not: read files, resolve names, or look at the machine.
@@ -13,17 +14,22 @@ Runs in: supervisor and commands. Pure.
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 import re
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from mirror.addresses import parse_listen
-from mirror.config import Config
+from mirror.config import Config, Trust
 from mirror.errors import ConfigError
 
 NOT_AVAILABLE = "not available in this version"
 UPSTREAMS = ("releases", "crates", "index")
 MAX_WORKERS = 64  # far above useful: the records of the shared page are laid out for twice as many
+
+# What the sockets below state.path are called; the keeper's is bound under this name first.
+LONGEST_SOCKET_NAME = "keeper.sock.binding"
+MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
@@ -40,6 +46,8 @@ def check(config: Config) -> None:
             raise ConfigError(key, _plain(value), allowed)
     for name in UPSTREAMS:
         _check_connect_to(config, f"upstream.{name}")
+    _check_listeners(config)
+    _check_directories(config)
 
 
 def value_of(config: Config, key: str) -> object:
@@ -58,6 +66,32 @@ def _check_connect_to(config: Config, section: str) -> None:
     if connect_to and parts is not None and _is_address(parts.hostname or ""):
         allowed = f"empty, or a host name instead of the address in {section}.urls"
         raise ConfigError(f"{section}.connect_to", connect_to, allowed)
+
+
+def _check_listeners(config: Config) -> None:
+    """An address can be listened on once; port 0 is another port each time."""
+    taken = set()
+    for text in config.serve.listen:
+        address = parse_listen(text)
+        if address.port and address in taken:
+            raise ConfigError("serve.listen", text, "each address once")
+        taken.add(address)
+    if config.control.listen:
+        address = parse_listen(config.control.listen)
+        if address.port and address in taken:
+            allowed = "the same address as serve.listen; choose another one, or none"
+            raise ConfigError("control.listen", config.control.listen, allowed)
+
+
+def _check_directories(config: Config) -> None:
+    """What the store sweeps must not hold the state; the state may hold the store."""
+    store = posixpath.normpath(config.store.path)
+    state = posixpath.normpath(config.state.path)
+    if state == store:
+        raise ConfigError("store.path", config.store.path, "another directory than state.path")
+    if state.startswith(store.rstrip("/") + "/"):
+        allowed = f"a directory outside store.path, which is {store!r}"
+        raise ConfigError("state.path", config.state.path, allowed)
 
 
 def _is_address(host: str) -> bool:
@@ -169,7 +203,9 @@ def _fingerprints(value: object) -> str:
     allowed = "fingerprints of 40 hexadecimal digits, at least one"
     if not isinstance(value, tuple) or not value:
         return allowed
-    return "" if all(_FINGERPRINT.fullmatch(item) for item in value) else allowed
+    if not all(_FINGERPRINT.fullmatch(item) for item in value):
+        return allowed
+    return "" if value == Trust().release_key_fingerprints else NOT_AVAILABLE
 
 
 def _channel_manifest(value: object) -> str:
@@ -190,6 +226,13 @@ def _directory(value: object) -> str:
     return "" if text and "\0" not in text else "the path of a directory"
 
 
+def _state_directory(value: object) -> str:
+    longest = posixpath.join(str(value), LONGEST_SOCKET_NAME)
+    if len(longest.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH_BYTES:
+        return "a shorter path: unix sockets below it have a limit"
+    return _directory(value)
+
+
 _RULES: dict[str, Rule] = {
     "serve.listen": _listen_list,
     "serve.tls_listen": _unavailable,
@@ -204,7 +247,7 @@ _RULES: dict[str, Rule] = {
     "control.listen": _optional(_listen),
     "control.allowed_hosts": _each(_host),
     "store.path": _directory,
-    "state.path": _directory,
+    "state.path": _state_directory,
     "upstream.contact": _one_line,
     "upstream.proxy": _optional(_proxy_url),
     "upstream.attempts": _between(1, 20),
@@ -216,6 +259,7 @@ _RULES: dict[str, Rule] = {
     "upstream.crates.connect_to": _optional(_host_and_port),
     "upstream.index.urls": _url_list,
     "upstream.index.connect_to": _optional(_host_and_port),
+    "trust.release_key_file": _unavailable,
     "trust.release_key_fingerprints": _fingerprints,
     "trust.channel_manifest": _channel_manifest,
     "trust.unverified_ranges": _unverified_ranges,

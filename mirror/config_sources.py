@@ -179,7 +179,9 @@ def _xdg_directories(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]
         base = _xdg(environ, variable, below_home)
         if base is not None:
             value = str(base / "rust-mirror")
-            yield key, _Given(value=value, origin=variable, is_text=True)
+            is_set = environ.get(variable, "").startswith("/")
+            origin = variable if is_set else f"~/{below_home} (no {variable})"
+            yield key, _Given(value=value, origin=origin, is_text=True)
 
 
 def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path | None:
@@ -285,7 +287,7 @@ def _from_text(kind: object, value: object) -> object:
         try:
             return tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            return text
+            pass  # "[::1]:8080" begins like a list
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

@@ -63,11 +63,22 @@ class UpstreamError(MirrorError):
 
 
 class StoreError(MirrorError):
-    """The local store cannot do what was asked: disk full, I/O error, wrong owner or format."""
+    """The local store cannot do what was asked: disk full, I/O error, wrong owner or format.
 
-    def __init__(self, source: str, reason: str, *, hint: str = "", retryable: bool = True) -> None:
+    `noun` is "state" for paths below the state directory.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        reason: str,
+        *,
+        hint: str = "",
+        retryable: bool = True,
+        noun: str = "store",
+    ) -> None:
         super().__init__(
-            f"store {source}: {reason}", source=source, retryable=retryable, status=503, hint=hint
+            f"{noun} {source}: {reason}", source=source, retryable=retryable, status=503, hint=hint
         )
 
 

@@ -105,10 +105,12 @@ class Counters:
             try:
                 descriptor = _locked(path, slot)
             except OSError as exc:
-                raise StoreError(path, exc.strerror or "cannot be opened") from exc
+                raise StoreError(path, exc.strerror or "cannot be opened", noun="state") from exc
             if descriptor is not None:
                 return _mapped(path, descriptor, slot)
-        raise StoreError(state_path, f"{FILES_PER_SLOT} processes count for slot {slot} already")
+        raise StoreError(
+            state_path, f"{FILES_PER_SLOT} processes count for slot {slot} already", noun="state"
+        )
 
     def row(self, content_class: ContentClass | None, outcome: Outcome) -> int:
         """Return the row's index in `view`: requests, content bytes, head bytes."""
@@ -160,12 +162,14 @@ def check_head(path: str, content: bytes) -> None:
                 path,
                 f"layout version {version}, this program writes {LAYOUT_VERSION}",
                 hint="run the version that wrote it, or move the file away (its sums are lost)",
+                noun="state",
                 retryable=False,
             )
     raise StoreError(
         path,
         "is not a counters file",
         hint="move it away; the counters begin at zero then",
+        noun="state",
         retryable=False,
     )
 
@@ -195,7 +199,7 @@ def _mapped(path: str, descriptor: int, slot: int) -> Counters:
         memory = mmap.mmap(descriptor, FILE_BYTES, mmap.MAP_SHARED)
     except OSError as exc:
         os.close(descriptor)
-        raise StoreError(path, exc.strerror or "cannot be mapped") from exc
+        raise StoreError(path, exc.strerror or "cannot be mapped", noun="state") from exc
     except BaseException:
         os.close(descriptor)
         raise

@@ -101,7 +101,7 @@ def _read_cells(path: str) -> tuple[int, ...]:
     except FileNotFoundError:
         return ()
     except OSError as exc:
-        raise StoreError(path, exc.strerror or "cannot be read") from exc
+        raise StoreError(path, exc.strerror or "cannot be read", noun="state") from exc
     if not content:
         return ()  # made this moment by a process that has not written its head yet
     check_head(path, content)

@@ -41,7 +41,7 @@ def ask_control(state_path: str, target: str) -> dict[str, Any] | None:
         content = response.read()
     except PermissionError as exc:
         hint = "run it as root or as the mirror's user"
-        raise StoreError(path, "may not be used by this user", hint=hint) from exc
+        raise StoreError(path, "may not be used by this user", hint=hint, noun="state") from exc
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -12,8 +12,11 @@ Runs in: commands.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
+import traceback
 
 import click
 
@@ -75,6 +78,8 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; errors are told on standard error."""
     try:
         result = cli.main(arguments, prog_name="rust-mirror", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a full disk can still be told
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code
@@ -85,4 +90,27 @@ def run(arguments: list[str]) -> int:
         if exc.hint:
             click.echo(f"hint: {exc.hint}", err=True)
         return 1
+    except OSError as exc:
+        if not _is_output_broken(exc):
+            raise
+        if exc.errno != errno.EPIPE:  # who closed the pipe has read enough
+            click.echo(f"error: standard output: {exc.strerror}", err=True)
+        return 1
     return result if isinstance(result, int) else 0
+
+
+def _is_output_broken(exc: OSError) -> bool:
+    """Tell whether `exc` is about standard output, and if so, drop what that still holds.
+
+    Buffered output that could not be written is kept, and fails again at the next flush: here, or
+    with a trace at the interpreter's end. Unbuffered output is not; there the writer tells.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    frames = [frame for frame, _line in traceback.walk_tb(exc.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")).partition(".")[0] in ("click", "rich")

@@ -51,7 +51,7 @@ def config_options(command: F) -> F:
         "--config",
         "config_file",
         metavar="FILE",
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # the loader's error is one line
         help="Configuration file; without it /etc/rust-mirror/mirror.toml (root) or "
         "~/.config/rust-mirror/mirror.toml is read when it exists.",
     )

@@ -88,7 +88,9 @@ def open_unix(path: str) -> socket.socket:
         sock.setblocking(False)
     except OSError as exc:
         sock.close()
-        raise StoreError(path, f"cannot listen: {exc.strerror}", retryable=False) from exc
+        raise StoreError(
+            path, f"cannot listen: {exc.strerror}", retryable=False, noun="state"
+        ) from exc
     return sock
 
 

@@ -172,17 +172,17 @@ def _attestation(found: os.stat_result) -> Attestation:
 
 
 @contextlib.contextmanager
-def disk_errors(source: str) -> Iterator[None]:
+def disk_errors(source: str, *, noun: str = "store") -> Iterator[None]:
     """Translate every OSError of the block into a StoreError about `source`."""
     try:
         yield
     except OSError as exc:
-        raise store_error(source, exc) from exc
+        raise store_error(source, exc, noun=noun) from exc
 
 
-def store_error(source: str, exc: OSError) -> StoreError:
+def store_error(source: str, exc: OSError, *, noun: str = "store") -> StoreError:
     reason = exc.strerror or type(exc).__name__
-    return StoreError(source, reason, hint=_HINTS.get(exc.errno or 0, ""))
+    return StoreError(source, reason, hint=_HINTS.get(exc.errno or 0, ""), noun=noun)
 
 
 def write_all(files: Files, fd: int, content: bytes | memoryview, offset: int) -> None:

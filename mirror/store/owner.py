@@ -11,16 +11,21 @@ Runs in: keeper.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os.path
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mirror.errors import StoreError
-from mirror.store.files import Files, disk_errors, read_all, replace_file
+from mirror.store.files import Files, disk_errors, read_all, replace_file, store_error
 from mirror.store.layout import FORMAT, Layout
 
 _STORE_MODE = 0o755
 _STATE_MODE = 0o700
 _FORMAT_LIMIT_BYTES = 4096
+_WRONG_PLACE = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENOENT)
+)
 STATE_LOCK = "state.lock"  # not "lock": the state directory holds other processes' files too
 
 
@@ -39,16 +44,17 @@ class Ownership:
 
 def claim(files: Files, layout: Layout, state_path: str) -> Ownership:
     """Make the directories, take both locks and check the format. Raises StoreError."""
-    with disk_errors(layout.root):
+    with _place_errors(layout.root, "store"):
         make_path(files, layout.root, _STORE_MODE)
-    with disk_errors(state_path):
+    with _place_errors(state_path, "state"):
         make_path(files, state_path, _STATE_MODE)
     held: list[int] = []
     try:
-        for path in (layout.lock, f"{state_path}/{STATE_LOCK}"):
-            held.append(_lock(files, path))
+        for path, noun in ((layout.lock, "store"), (f"{state_path}/{STATE_LOCK}", "state")):
+            with _place_errors(path, noun):
+                held.append(_lock(files, path, noun))
         _check_format(files, layout)
-        with disk_errors(layout.root):
+        with _place_errors(layout.root, "store"):
             for path in (layout.blobs, layout.partials, layout.heads, layout.quarantine):
                 files.make_directory(path, _STORE_MODE)
             files.sync_directory(layout.root)
@@ -67,7 +73,19 @@ def make_path(files: Files, path: str, mode: int) -> None:
         files.make_directory(path, mode)
 
 
-def _lock(files: Files, path: str) -> int:
+@contextlib.contextmanager
+def _place_errors(path: str, noun: str) -> Iterator[None]:
+    """Translate every OSError of the block; a path that cannot be used gets the way out."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _WRONG_PLACE:
+            raise store_error(path, exc, noun=noun) from exc
+        hint = f"name a directory that this user can write: --set {noun}.path=…"
+        raise StoreError(path, exc.strerror or "cannot be used", hint=hint, noun=noun) from exc
+
+
+def _lock(files: Files, path: str, noun: str) -> int:
     try:
         return files.lock(path)
     except BlockingIOError as exc:
@@ -75,9 +93,8 @@ def _lock(files: Files, path: str) -> int:
             path,
             "another running mirror owns it",
             hint="stop that one, or give this one another [store] path and [state] path",
+            noun=noun,
         ) from exc
-    except OSError as exc:
-        raise StoreError(path, exc.strerror or "cannot be locked") from exc
 
 
 def _check_format(files: Files, layout: Layout) -> None:

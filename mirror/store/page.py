@@ -62,7 +62,7 @@ class SharedPage:
         sequence_at = _WORKERS_WORD + slots * _RECORD_WORDS
         size = (sequence_at + SEQUENCE_WORDS) * 8
         temp = f"{path}.{os.getpid()}.tmp"
-        with disk_errors(path):
+        with disk_errors(path, noun="state"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temp)
             fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -87,12 +87,12 @@ class SharedPage:
     @classmethod
     def attach(cls, path: str) -> SharedPage:
         """Map the page that the running supervisor made. Raises StoreError."""
-        with disk_errors(path):
+        with disk_errors(path, noun="state"):
             fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 size = os.fstat(fd).st_size
                 if size < _WORKERS_WORD * 8 or size % 8:
-                    raise StoreError(path, "not a shared page", retryable=False)
+                    raise StoreError(path, "not a shared page", retryable=False, noun="state")
                 mapped = mmap.mmap(fd, size)
             finally:
                 os.close(fd)
@@ -102,7 +102,9 @@ class SharedPage:
         expected = (_WORKERS_WORD + slots * _RECORD_WORDS + SEQUENCE_WORDS) * 8
         if head[0] != _MAGIC or head[1] != _VERSION or size != expected:
             mapped.close()
-            raise StoreError(path, f"not a shared page of version {_VERSION}", retryable=False)
+            raise StoreError(
+                path, f"not a shared page of version {_VERSION}", retryable=False, noun="state"
+            )
         return cls(mapped, slots)
 
     @property

@@ -103,4 +103,5 @@ def _prepare(path: str, connection: apsw.Connection) -> None:
             f"schema version {version}, this version keeps {STATE_VERSION}",
             hint="use the version that made it",
             retryable=False,
+            noun="state",
         )

@@ -105,3 +105,14 @@ def _become_child(parent: int, close_fds: Iterable[int]) -> None:
 def die_with_parent() -> None:
     """Ask the kernel for SIGTERM when the parent of the calling process ends."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def is_runnable(pid: int) -> bool:
+    """Whether the process runs or waits for a core (state R of proc(5)); False: it waits for
+    something else, is stopped, or is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            # The name before it stands in parentheses and may hold any byte.
+            return stat.read().rpartition(b")")[2].split()[0] == b"R"
+    except OSError:
+        return False

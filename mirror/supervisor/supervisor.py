@@ -32,7 +32,7 @@ from mirror.config import Config
 from mirror.config_rules import MAX_WORKERS
 from mirror.config_sources import keep_values
 from mirror.errors import ConfigError
-from mirror.supervisor.children import Exit
+from mirror.supervisor.children import Exit, is_runnable
 from mirror.supervisor.crew import Crew, Seams
 from mirror.supervisor.posts import KEEPER_LANE, RELIEF_AFTER_S, Child, Phase, Post
 from mirror.supervisor.trial import Trial
@@ -261,7 +261,10 @@ class Supervisor:
             child = post.child
             if child is None or post.successor is not None or post in self._rolling:
                 continue
-            if child.needs_relief(self._crew.beat_at(child), now) and not self._is_stopping:
+            if self._is_stopping or not child.needs_relief(self._crew.beat_at(child), now):
+                continue
+            # One that wants to run and may not is short of a core; a second process would not help.
+            if not is_runnable(child.pid):
                 self._events.warning("process-silent", name=child.name)
                 self._rolling.appendleft(post)
 

@@ -86,7 +86,8 @@ def test_fifty_clients_of_a_cold_100_mb_archive_cost_one_copy_and_little_memory(
         assert was_sent_once(upstream, archive)
         peaks = mirror.peak_memory_bytes()
         print("peak resident MB:", {name: peak >> 20 for name, peak in peaks.items()})
-        assert set(peaks) >= {"supervisor", "keeper", "worker-0", "worker-1"}
+        assert {"supervisor", "keeper"} < set(peaks)
+        assert len(peaks) >= 4
         assert max(peaks.values()) < LARGEST_PROCESS_BYTES
 
 
@@ -128,10 +129,10 @@ def test_fill_outlives_its_only_client(mirror: Edge, upstream: SimulatorProcess)
     with Client(mirror.port) as client:
         assert client.begin(archive.path).read(1)
     assert not upstream_is_done(upstream, archive)
-    wait_until(lambda: archive.sha256 in mirror.blobs(), "the archive is published")
-    reply = fetch(mirror.port, archive.path)
-    assert digests([reply]) == {(200, True, archive.sha256)}
-    assert "hit" in reply.cache_status
+    wait_until(lambda: archive.sha256 in mirror.blobs(), "the archive is a blob")
+    # Its name follows the blob: until then a client still joins the fill.
+    wait_until(lambda: "hit" in fetch(mirror.port, archive.path).cache_status, "it has its name")
+    assert digests([fetch(mirror.port, archive.path)]) == {(200, True, archive.sha256)}
     assert was_sent_once(upstream, archive)
     assert upstream.control.faults_fired()["slow"] == 1
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET
 from mirror.config import Config
+from mirror.config_rules import LONGEST_SOCKET_NAME
 from mirror.config_sources import (
     keep_values,
     known_keys,
@@ -153,6 +155,12 @@ def test_wrong_value_names_key_and_what_is_allowed(
         pytest.param("[trust]\naccept = ['serde 1.0.0 ab']", "trust.accept", id="accept"),
         pytest.param("[[trust.accept]]\nname = 'serde'", "trust.accept", id="accept-as-tables"),
         pytest.param("[[origin]]\nname = 'docs'", "origin", id="origin"),
+        pytest.param("[trust]\nrelease_key_file = '/k'", "trust.release_key_file", id="key-file"),
+        pytest.param(
+            f"[trust]\nrelease_key_fingerprints = ['{'A' * 40}']",
+            "trust.release_key_fingerprints",
+            id="fingerprints",
+        ),
     ],
 )
 def test_key_of_an_unbuilt_part_is_refused_when_set(tmp_path: Path, text: str, key: str) -> None:
@@ -270,3 +278,68 @@ def test_reload_keeps_what_cannot_change() -> None:
     kept, differing = keep_values(wanted, running, ("serve.listen", "state.path"))
     assert differing == ["serve.listen"]
     assert (kept.serve.listen, kept.serve.workers) == (running.serve.listen, 7)
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "told"),
+    [
+        pytest.param(
+            {"serve.listen": "[::1]:80", "control.listen": "[0::1]:80"},
+            "control.listen",
+            "the same address as serve.listen",
+            id="control-is-serve",
+        ),
+        pytest.param(
+            {"serve.listen": "0.0.0.0:80,0.0.0.0:80"}, "serve.listen", "once", id="repeated"
+        ),
+        pytest.param(
+            {"store.path": "/a/./b/", "state.path": "/a/b"},
+            "store.path",
+            "another directory than state.path",
+            id="one-directory",
+        ),
+        pytest.param(
+            {"store.path": "/a", "state.path": "/a/b"}, "state.path", "outside", id="inside"
+        ),
+        pytest.param({"state.path": f"/{'x' * 87}"}, "state.path", "a shorter path", id="long"),
+    ],
+)
+def test_keys_that_contradict_each_other_or_the_system_are_refused(
+    tmp_path: Path, flags: dict[str, str], key: str, told: str
+) -> None:
+    error = refusal(tmp_path, flags=flags)
+    assert error.key == key
+    assert told in error.allowed
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"serve.listen": "127.0.0.1:0,127.0.0.1:0", "control.listen": "127.0.0.1:0"},
+        {"store.path": "/a/b", "state.path": "/a"},
+        {"store.path": "/a", "state.path": "/ab"},
+        {"state.path": f"/{'x' * 86}"},
+    ],
+)
+def test_neighbours_of_refused_combinations_are_allowed(
+    tmp_path: Path, flags: dict[str, str]
+) -> None:
+    load(written(tmp_path, ""), {}, flags)
+
+
+def test_no_socket_below_the_state_directory_has_a_longer_name() -> None:
+    for name in (KEEPER_SOCKET, CONTROL_SOCKET):
+        assert len(f"{name}.binding") <= len(LONGEST_SOCKET_NAME) + 1
+    assert f"{KEEPER_SOCKET}.binding" == LONGEST_SOCKET_NAME
+
+
+def test_origin_without_the_xdg_variable_does_not_name_it_as_set() -> None:
+    environ = {"HOME": "/h", "XDG_STATE_HOME": "/s"}
+    origins = load_with_origins(None, environ, {}, user_id=ORDINARY_USER).origins
+    assert origins["store.path"] == "~/.cache (no XDG_CACHE_HOME)"
+    assert origins["state.path"] == "XDG_STATE_HOME"
+
+
+def test_ipv6_address_of_a_flag_is_not_taken_for_a_list(tmp_path: Path) -> None:
+    config = load(written(tmp_path, ""), {}, {"serve.listen": "[::1]:80, 127.0.0.1:80"})
+    assert config.serve.listen == ("[::1]:80", "127.0.0.1:80")

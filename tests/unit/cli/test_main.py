@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 import pytest
 
 import mirror
+from mirror.cli.config import show
 from mirror.cli.main import cli, run
 
 FORBIDDEN = ("aiohttp", "botocore", "cryptography", "prometheus_client", "jinja2", "rich")
@@ -123,3 +125,50 @@ def test_process_that_forks_the_workers_carries_nothing_of_the_keeper() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["config", "show"], ["--help"], ["version"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_standard_output_is_one_line_and_code_1(arguments: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "mirror", *arguments],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    expected = "error: standard output: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, expected)
+
+
+def test_closed_pipe_ends_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "mirror", "config", "show"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            timeout=20,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_file_of_another_kind_is_an_error_of_the_configuration_not_of_usage(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["config", "check", "--config", str(tmp_path)]) == 1
+    told = f"error: --config = '{tmp_path}': a readable file (Is a directory)\n"
+    assert capsys.readouterr().err == told
+
+
+def test_click_does_not_judge_whether_the_file_is_readable() -> None:
+    option = next(p for p in show.params if p.name == "config_file")
+    assert isinstance(option.type, click.Path)
+    assert not option.type.readable

@@ -39,6 +39,7 @@ def test_unwritable_state_directory_is_told_with_a_hint(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = run(tmp_path, "serve", *settings(tmp_path, state__path=str(tmp_path / "file" / "x")))
     assert ended.code == 1
+    assert ended.errors.startswith("error: state /")
     assert "hint: name a directory" in ended.errors
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mirror.fill.bodies import InlineBody
@@ -24,9 +25,11 @@ CONTENT = os.urandom(1_000_003)
 GET = f"GET {INDEX_TARGET} HTTP/1.1"
 
 
-async def turns() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
+async def until(claim: Callable[[], bool]) -> None:
+    """Poll `claim`: a connection is accepted and answered in turns of the loop that vary."""
+    async with asyncio.timeout(10):
+        while not claim():
+            await asyncio.sleep(0.001)
 
 
 async def looks(bench: Bench, count: int) -> None:
@@ -44,8 +47,7 @@ async def test_slow_reader_of_inline_content_makes_the_transport_hold_a_window(
         bench.keeper.answer_inline(INDEX_KEY, CONTENT, "fwd=uri-miss; stored")
         client = SlowClient(bench)
         client.ask(GET)
-        await turns()
-        assert client.held_bytes > 0
+        await until(lambda: client.held_bytes > 0)
         answer = await client.answer()
         assert (answer.status, answer.content) == (200, CONTENT)
         assert client.most_held_bytes <= REMAINDER_BYTES
@@ -63,25 +65,24 @@ async def test_connection_goes_on_after_large_inline_content(tmp_path: Path) -> 
 
 
 async def test_inline_content_is_let_go_once_it_is_stored(tmp_path: Path) -> None:
+    content = os.urandom(1_000_003)  # nobody but this test refers to it
     async with running_worker(tmp_path) as bench:
-        body = InlineBody(entry=make_entry(INDEX_KEY, CONTENT), outcome="hit", content=CONTENT)
+        body = InlineBody(entry=make_entry(INDEX_KEY, content), outcome="hit", content=content)
         bench.keeper.answer(body)
-        unused = sys.getrefcount(CONTENT)
+        unused = sys.getrefcount(content)
         clients = [SlowClient(bench) for _ in range(3)]
         for client in clients:
             client.ask(GET)
-        async with asyncio.timeout(5):
-            while sys.getrefcount(CONTENT) < unused + len(clients):
-                await turns()
+        await until(lambda: sys.getrefcount(content) == unused + len(clients))
         await looks(bench, len(clients))
-        assert sys.getrefcount(CONTENT) == unused + len(clients)  # not stored yet
-        bench.reader.keep(INDEX_KEY, CONTENT)
+        assert sys.getrefcount(content) == unused + len(clients)  # not stored yet
+        bench.reader.keep(INDEX_KEY, content)
         async with asyncio.timeout(10 * HELD_S):
-            while sys.getrefcount(CONTENT) > unused:
+            while sys.getrefcount(content) > unused:
                 await asyncio.sleep(0.01)
         for client in clients:
             answer = await client.answer()
-            assert answer.content == CONTENT
+            assert answer.content == content
             client.leave()
 
 
@@ -90,7 +91,7 @@ async def test_other_stored_content_never_replaces_the_inline_one(tmp_path: Path
         bench.keeper.answer_inline(INDEX_KEY, CONTENT, "hit")
         client = SlowClient(bench)
         client.ask(GET)
-        await turns()
+        await until(lambda: client.held_bytes > 0)
         bench.reader.keep(INDEX_KEY, CONTENT[::-1])
         await looks(bench, 1)
         assert (await client.answer()).content == CONTENT
@@ -98,14 +99,13 @@ async def test_other_stored_content_never_replaces_the_inline_one(tmp_path: Path
 
 
 async def test_client_that_leaves_lets_inline_content_go(tmp_path: Path) -> None:
+    content = os.urandom(1_000_003)  # nobody but this test refers to it
     async with running_worker(tmp_path) as bench:
-        body = InlineBody(entry=make_entry(INDEX_KEY, CONTENT), outcome="hit", content=CONTENT)
+        body = InlineBody(entry=make_entry(INDEX_KEY, content), outcome="hit", content=content)
         bench.keeper.answer(body)
-        unused = sys.getrefcount(CONTENT)
+        unused = sys.getrefcount(content)
         client = SlowClient(bench)
         client.ask(GET)
-        await turns()
-        assert sys.getrefcount(CONTENT) == unused + 1
+        await until(lambda: sys.getrefcount(content) == unused + 1)
         client.leave()
-        await turns()
-        assert sys.getrefcount(CONTENT) == unused
+        await until(lambda: sys.getrefcount(content) == unused)
