@@ -214,17 +214,17 @@ def test_unreadable_and_broken_files_say_so(tmp_path: Path) -> None:
         load(file, {}, {})
 
 
-def test_ordinary_user_without_a_file_gets_xdg_directories(tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "/c"}
+def test_ordinary_user_without_a_file_gets_xdg_directories() -> None:
+    environ = {"HOME": "/nowhere", "XDG_CACHE_HOME": "/c"}
     config = load(None, environ, {}, user_id=ORDINARY_USER)
     assert config.store.path == "/c/rust-mirror"
-    assert config.state.path == f"{tmp_path}/.local/state/rust-mirror"
+    assert config.state.path == "/nowhere/.local/state/rust-mirror"
 
 
-def test_relative_xdg_variable_is_ignored(tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "c"}
+def test_relative_xdg_variable_is_ignored() -> None:
+    environ = {"HOME": "/nowhere", "XDG_CACHE_HOME": "c"}
     config = load(None, environ, {}, user_id=ORDINARY_USER)
-    assert config.store.path == f"{tmp_path}/.cache/rust-mirror"
+    assert config.store.path == "/nowhere/.cache/rust-mirror"
 
 
 def test_ordinary_users_own_file_is_found_and_wins_over_xdg(tmp_path: Path) -> None:
