@@ -109,9 +109,7 @@ async def _open(
     )
     stack.push_async_callback(pools.aclose)
     by_name = {name: pools[name.value] for name in UpstreamName}
-    filler = Filler(
-        store, by_name, config, clock, events, reader=reader, note_channel=state.note_channel
-    )
+    filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state)
     stack.push_async_callback(filler.aclose)
     server = KeeperServer(filler, os.path.join(state_path, KEEPER_SOCKET), log=events)
     stack.push_async_callback(server.aclose)

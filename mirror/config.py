@@ -62,6 +62,7 @@ class Store(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     budget: ByteSize = ByteSize(100 << 30)
     max_object: ByteSize = ByteSize(4 << 30)  # largest release file is under 1 GiB
     quarantine_budget: ByteSize = ByteSize(256 << 20)
+    quarantine_keep: Duration = Duration(30 * 86400)  # long enough for somebody to look
 
 
 class State(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -105,15 +106,25 @@ class Trust(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "108F66205EAEB0AAA8DD5E1C85AB96E6FA1BE5FE",
         "C13466B7E169A085188632165CB4A9347B3B09DC",
     )
-    channel_manifest: str = "digest"  # "signature" is not available in this version
+    channel_manifest: str = "digest"  # or "signature"
+    archive: str = "digest"  # or "signature": the .asc of every archive is checked as well
     unverified_ranges: str = "stream"  # or "wait"
-    accept: tuple[str, ...] = ()  # not available in this version
+    accept: tuple[str, ...] = ()  # exact releases of something held (mirror.acceptances)
+    # Older releases may lack a signature that can be verified: SHA-1 was used until 2018.
+    legacy_before_date: str = "2019-01-01"  # of dated channels
+    legacy_before_version: str = "1.32"  # of channels by version; 1.32.0 came in January 2019
+    # Alarms: the newest manifest is older than this. Stable comes every 6 weeks, beta about weekly.
+    stable_frozen_after: Duration = Duration(70 * 86400)
+    beta_frozen_after: Duration = Duration(28 * 86400)
+    nightly_frozen_after: Duration = Duration(4 * 86400)
 
 
 class Freshness(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     channel: Duration = Duration(60)
     rustup: Duration = Duration(60)
     index: Duration = Duration(60)
+    crate_check: Duration = Duration(60)  # index entry older: a hit is checked in the background
+    crate_wait: Duration = Duration(600)  # older than this: a hit waits for the check
     negative: Duration = Duration(30)
     undated: Duration = Duration(7 * 86400)  # versioned but undated archives
     manifests: Duration = Duration(3600)  # manifests.txt: appended to about daily

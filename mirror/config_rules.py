@@ -19,8 +19,9 @@ import re
 from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
+from mirror.acceptances import FORM, parse_acceptance
 from mirror.addresses import parse_listen
-from mirror.config import Config, Trust
+from mirror.config import Config
 from mirror.errors import ConfigError
 
 NOT_AVAILABLE = "not available in this version"
@@ -33,6 +34,8 @@ MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MINOR_VERSION = re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII)
 
 Rule = Callable[[object], str]
 
@@ -48,6 +51,7 @@ def check(config: Config) -> None:
         _check_connect_to(config, f"upstream.{name}")
     _check_listeners(config)
     _check_directories(config)
+    _check_crate_times(config)
 
 
 def value_of(config: Config, key: str) -> object:
@@ -92,6 +96,14 @@ def _check_directories(config: Config) -> None:
     if state.startswith(store.rstrip("/") + "/"):
         allowed = f"a directory outside store.path, which is {store!r}"
         raise ConfigError("state.path", config.state.path, allowed)
+
+
+def _check_crate_times(config: Config) -> None:
+    """A check in the background comes before one that is waited for."""
+    wait_s = config.freshness.crate_wait
+    if wait_s < config.freshness.crate_check:
+        allowed = "at least as long as freshness.crate_check"
+        raise ConfigError("freshness.crate_wait", wait_s, allowed)
 
 
 def _is_address(host: str) -> bool:
@@ -203,18 +215,27 @@ def _fingerprints(value: object) -> str:
     allowed = "fingerprints of 40 hexadecimal digits, at least one"
     if not isinstance(value, tuple) or not value:
         return allowed
-    if not all(_FINGERPRINT.fullmatch(item) for item in value):
-        return allowed
-    return "" if value == Trust().release_key_fingerprints else NOT_AVAILABLE
+    return "" if all(_FINGERPRINT.fullmatch(item) for item in value) else allowed
 
 
-def _channel_manifest(value: object) -> str:
-    if value == "signature":
-        return (
-            f'checking OpenPGP signatures is {NOT_AVAILABLE}; "digest" checks each manifest '
-            "against its .sha256 file"
-        )
-    return "" if value == "digest" else '"digest"'
+def _proof(value: object) -> str:
+    return "" if value in ("signature", "digest") else '"signature" or "digest"'
+
+
+def _acceptance(value: object) -> str:
+    try:
+        parse_acceptance(str(value))
+    except ValueError:
+        return f"{FORM}, as the event about what is held says it"
+    return ""
+
+
+def _date(value: object) -> str:
+    return "" if _DATE.fullmatch(str(value)) else 'a date such as "2019-01-01"'
+
+
+def _minor_version(value: object) -> str:
+    return "" if _MINOR_VERSION.fullmatch(str(value)) else 'a version such as "1.32"'
 
 
 def _unverified_ranges(value: object) -> str:
@@ -259,10 +280,12 @@ _RULES: dict[str, Rule] = {
     "upstream.crates.connect_to": _optional(_host_and_port),
     "upstream.index.urls": _url_list,
     "upstream.index.connect_to": _optional(_host_and_port),
-    "trust.release_key_file": _unavailable,
     "trust.release_key_fingerprints": _fingerprints,
-    "trust.channel_manifest": _channel_manifest,
+    "trust.channel_manifest": _proof,
+    "trust.archive": _proof,
     "trust.unverified_ranges": _unverified_ranges,
-    "trust.accept": _unavailable,
+    "trust.accept": _each(_acceptance),
+    "trust.legacy_before_date": _date,
+    "trust.legacy_before_version": _minor_version,
     "origin": _unavailable,
 }

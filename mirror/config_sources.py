@@ -44,7 +44,7 @@ SYSTEM_FILE = Path("/etc/rust-mirror/mirror.toml")
 S = TypeVar("S", bound=Section)
 
 # Refused before their type is looked at: their future form is not this version's business.
-_UNAVAILABLE = frozenset({"serve.tls_listen", "trust.accept", "origin"})
+_UNAVAILABLE = frozenset({"serve.tls_listen", "origin"})
 _PATH_KEYS = ("store.path", "state.path", "upstream.ca_file", "trust.release_key_file")
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-GROUND = ("errors", "clock", "config", "events", "units", "addresses")
+GROUND = ("errors", "clock", "config", "events", "units", "addresses", "acceptances")
 
 # room -> rooms it may import. `route.route` holds the vocabulary of content classes.
 ROOMS: dict[str, tuple[str, ...]] = {
@@ -30,12 +30,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "events": (),
     "units": ("errors",),
     "addresses": ("errors",),
+    "acceptances": (),
     "child": (),
     "authorities": ("errors",),
     # The configuration is one subject in three files: values, sources, rules.
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
-    "config_rules": ("errors", "config", "units", "addresses"),
+    "config_rules": ("errors", "config", "units", "addresses", "acceptances"),
     "http": ("errors",),
     "route": ("errors", "http"),
     "accounting": (*GROUND, "http", "route"),
@@ -85,6 +86,7 @@ PURE = (
     "mirror.fill.messages",
     "mirror.fill.plan",
     "mirror.errors",
+    "mirror.acceptances",
 )
 IMPURE_LIBRARY = frozenset(
     # the rule's own five, and what would bring them in under another name

@@ -72,7 +72,15 @@ class EntryMaker:
     freshness: Freshness
 
     def present(
-        self, route: Route, *, digest: bytes, head: Head, length: int, now: float, proof: str
+        self,
+        route: Route,
+        *,
+        digest: bytes,
+        head: Head,
+        length: int,
+        now: float,
+        proof: str,
+        voucher: str = "",
     ) -> Entry:
         return Entry(
             key=route.key,
@@ -87,6 +95,8 @@ class EntryMaker:
             confirmed_at=now,
             fresh_until=fresh_until(route, now, self.freshness),
             proof=proof,
+            voucher=voucher,
+            verified_at=now,
         )
 
     def absent(self, route: Route, now: float) -> Entry:

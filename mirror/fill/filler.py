@@ -35,12 +35,14 @@ from mirror.fill.entries import EntryMaker
 from mirror.fill.expected import ExpectedDigests
 from mirror.fill.flights import Flight, Flights, Held
 from mirror.fill.gates import gate_of
+from mirror.fill.held import Held as HeldRelease
+from mirror.fill.held import HeldReleases
 from mirror.fill.memory import MemoryBudget
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
 from mirror.fill.parts import FillParts
-from mirror.fill.ports import BlobReader, StoreDoor, UpstreamPool
+from mirror.fill.ports import BlobReader, StoreDoor, TrustState, UpstreamPool
 from mirror.fill.replies import (
     RETRY_AFTER_S,
     Growing,
@@ -86,7 +88,7 @@ class Filler:
         log: EventLog,
         *,
         reader: BlobReader,
-        note_channel: Callable[[str, str], None],
+        trust: TrustState,
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         stale_patience_s: float = STALE_PATIENCE_S,
@@ -108,11 +110,13 @@ class Filler:
             flights=self._flights,
             entries=EntryMaker(freshness=config.freshness),
             memory=MemoryBudget(),
-            note_channel=note_channel,
+            trust=trust,
+            held=HeldReleases(config.trust.accept, clock=clock, log=log),
             sleep=sleep,
             jitter=jitter,
         )
         self._entries = parts.entries
+        self._held = parts.held
         crates = CrateBook(parts)
         self._channels = Channels(parts)
         self._expected = ExpectedDigests(parts, self, crates, self._channels.manifests_parsed)
@@ -132,6 +136,11 @@ class Filler:
     def waiting(self) -> int:
         """How many of them wait for a place at the gate of their upstream."""
         return sum(gate.waiting for gate in self._gates.values())
+
+    @property
+    def held(self) -> list[HeldRelease]:
+        """What upstream offers and this mirror refuses to take over, for `status`."""
+        return list(self._held)
 
     async def ask(self, ask: Ask) -> Reply:
         """Answer a worker. Never raises, except CancelledError, which leaves the flight alone."""

@@ -22,7 +22,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 MAX_PAYLOAD_BYTES = 65536 - 12  # a frame is at most 64 KiB
 INITIAL_CREDIT_BYTES = 262144  # two socket buffers: keeps a stream busy across one round trip
 _HEAD = struct.Struct("!BBHII")

@@ -51,7 +51,7 @@ async def read_manifest(parts: FillParts, entry: Entry, content: bytes) -> None:
     await parts.desk.vouch(entry, digests.items())
     if date and entry.key.startswith(_UNDATED):
         channel = entry.key.removeprefix(_UNDATED).removesuffix(".toml")
-        await parts.desk.compute(parts.note_channel, channel, date)
+        await parts.desk.compute(parts.trust.note_channel, channel, date)
 
 
 class StoredManifests:

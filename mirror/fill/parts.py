@@ -19,8 +19,9 @@ from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
 from mirror.fill.flights import Flights
 from mirror.fill.gates import Gate, Lane
+from mirror.fill.held import HeldReleases
 from mirror.fill.memory import MemoryBudget
-from mirror.fill.ports import UpstreamPool
+from mirror.fill.ports import TrustState, UpstreamPool
 from mirror.route.route import Route, UpstreamName
 from mirror.store.entry import Entry
 
@@ -38,7 +39,8 @@ class FillParts:
     flights: Flights
     entries: EntryMaker
     memory: MemoryBudget
-    note_channel: Callable[[str, str], None]  # a channel's name and date; may wait for the disk
+    trust: TrustState
+    held: HeldReleases
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     jitter: Callable[[], float] = random.random
 

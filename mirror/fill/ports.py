@@ -108,6 +108,19 @@ class Reservation(Protocol):
     def release(self) -> None: ...
 
 
+class TrustState(Protocol):
+    """What must outlive store and upstream: the state database. Every method may wait for the disk;
+    what returned is durable."""
+
+    def newest_date(self, channel: str) -> str: ...
+
+    def note_channel(self, channel: str, date: str) -> None: ...
+
+    def fact(self, name: str) -> str | None: ...
+
+    def set_fact(self, name: str, value: str) -> None: ...
+
+
 class StoreDoor(MetadataDoor, BlobDoor, TrustDoor, Protocol):
     @property
     def index(self) -> IndexDoor: ...

@@ -23,10 +23,9 @@ from mirror.store.blobs import BlobFiles
 from mirror.store.budget import Budget
 from mirror.store.changes import Changes
 from mirror.store.connections import DatabaseDamagedError
-from mirror.store.entry import Entry, Stored
+from mirror.store.entry import GENERATION_PROOFS, Entry, Stored
 from mirror.store.files import Files, disk_errors
 from mirror.store.heads import (
-    GENERATION,
     Heads,
     group_of,
     is_same_representation,
@@ -200,5 +199,5 @@ def _withdraws(before: Entry | None, entry: Entry) -> bool:
     """
     if before is None or before.status != 200:
         return False
-    is_switch = entry.proof == GENERATION and before.digest != entry.digest
+    is_switch = entry.proof in GENERATION_PROOFS and before.digest != entry.digest
     return entry.status != 200 or is_switch

@@ -10,6 +10,12 @@ Runs in: worker and keeper. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+# A channel's three files, which switch together: by their `.sha256` alone, or by a signature too.
+DIGEST_GENERATION: Final = "generation"
+SIGNED_GENERATION: Final = "signed-generation"
+GENERATION_PROOFS: Final = frozenset((DIGEST_GENERATION, SIGNED_GENERATION))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +34,13 @@ class Entry:
     `status` is 200 (a blob of `digest`) or 404 (a remembered absence; digest b"", length 0).
     `fresh_until` is `math.inf` for what never changes. `confirmed_at`: when upstream last vouched.
     `validators` are upstream's, for conditional requests. `last_modified` 0: unknown.
-    `proof` says in one word what vouched: "index", "manifest", "sha256", "generation", "parsed".
+    `proof` says in one word what vouched: "index", "manifest", "sha256", "signature" (a detached
+    signature over the object itself), "signed-generation", "generation" (its `.sha256` only), "key"
+    (the pinned fingerprints), "agrees" (a `.sha256` or `.asc` that agrees with its subject), or
+    "parsed" (nobody vouches; its form was checked).
+    `voucher` says who in particular: a key and the digest of what it named then ("<key>@<hex>"), or
+    a fingerprint; of a channel's file always its generation, the manifest's "<key>@<hex>".
+    `verified_at` is when bytes and voucher were compared; 0: by a version that did not note it.
     """
 
     key: str
@@ -43,6 +55,8 @@ class Entry:
     confirmed_at: float
     fresh_until: float
     proof: str
+    voucher: str = ""
+    verified_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,3 +65,11 @@ class Stored:
 
     entry: Entry
     attestation: Attestation | None
+
+
+def former_key(key: str) -> str:
+    """Return the name under which the generation before the current one of a channel is kept.
+
+    No request can name it: "#" is in no grammar.
+    """
+    return key + "#former"

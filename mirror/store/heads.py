@@ -22,13 +22,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from mirror.store.entry import Entry
+from mirror.store.entry import GENERATION_PROOFS, Entry
 from mirror.store.files import Files, read_all, replace_file
 from mirror.store.layout import Layout
 
-GENERATION = "generation"  # the proof of a channel's files: they switch together
-_STATED_UPSTREAM = frozenset({"index", "manifest", "sha256"})
-_VERSION = 1
+_STATED_UPSTREAM = frozenset({"index", "manifest", "sha256", "signature"})
+_VERSION = 2
 _LIMIT_BYTES = 65536
 
 
@@ -47,6 +46,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     confirmed_at: float
     fresh_until: float | None
     proof: str
+    voucher: str
+    verified_at: float
     generation: tuple[tuple[str, str], ...]
 
 
@@ -65,10 +66,10 @@ def is_same_representation(one: Entry, other: Entry) -> bool:
     """Say whether two entries differ in nothing but their times."""
     return (
         one.status, one.digest, one.upstream_etag, one.upstream_last_modified,
-        one.last_modified, one.media_type, one.proof,
+        one.last_modified, one.media_type, one.proof, one.voucher,
     ) == (
         other.status, other.digest, other.upstream_etag, other.upstream_last_modified,
-        other.last_modified, other.media_type, other.proof,
+        other.last_modified, other.media_type, other.proof, other.voucher,
     )  # fmt: skip
 
 
@@ -83,13 +84,13 @@ class Heads:
         """Record those of `entries` that need it. Raises OSError."""
         generations: dict[str, list[tuple[str, str]]] = {}
         for entry in entries:
-            if needs_head(entry) and entry.proof == GENERATION:
+            if needs_head(entry) and entry.proof in GENERATION_PROOFS:
                 members = generations.setdefault(group_of(entry.key), [])
                 members.append((entry.key, entry.digest.hex()))
         for entry in entries:
             if not needs_head(entry):
                 continue
-            is_member = entry.proof == GENERATION
+            is_member = entry.proof in GENERATION_PROOFS
             members = generations[group_of(entry.key)] if is_member else []
             head = _head_of(entry, tuple(members))
             self._files.make_directory(self._layout.head_directory(entry.key), 0o755)
@@ -156,6 +157,8 @@ def _head_of(entry: Entry, generation: tuple[tuple[str, str], ...]) -> Head:
         confirmed_at=entry.confirmed_at,
         fresh_until=None if math.isinf(entry.fresh_until) else entry.fresh_until,
         proof=entry.proof,
+        voucher=entry.voucher,
+        verified_at=entry.verified_at,
         generation=generation,
     )
 
@@ -174,4 +177,6 @@ def _entry_of(head: Head) -> Entry:
         confirmed_at=head.confirmed_at,
         fresh_until=math.inf if head.fresh_until is None else head.fresh_until,
         proof=head.proof,
+        voucher=head.voucher,
+        verified_at=head.verified_at,
     )

@@ -78,6 +78,10 @@ class StateDatabase:
         if date > (self.fact(_NEWEST + channel) or ""):
             self.set_fact(_NEWEST + channel, date)
 
+    def newest_date(self, channel: str) -> str:
+        """Return the newest date that the manifest of `channel` has had here; "": none."""
+        return self.fact(_NEWEST + channel) or ""
+
     def channels(self) -> dict[str, str]:
         """Return the newest date of each channel by its name."""
         with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):

@@ -134,6 +134,27 @@ def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
             "[trust]\nunverified_ranges = 'no'", "trust.unverified_ranges", '"stream" or "wait"',
             id="choice",
         ),
+        pytest.param(
+            "[trust]\nchannel_manifest = 'none'", "trust.channel_manifest",
+            '"signature" or "digest"', id="no-proof",
+        ),
+        pytest.param("[trust]\narchive = 'none'", "trust.archive", '"digest"', id="archive"),
+        pytest.param(
+            "[trust]\naccept = ['serde 1.0.0 ab']", "trust.accept", "crate NAME VERSION CKSUM",
+            id="accept",
+        ),
+        pytest.param(
+            "[trust]\nlegacy_before_date = '2019'", "trust.legacy_before_date", "2019-01-01",
+            id="date",
+        ),
+        pytest.param(
+            "[trust]\nlegacy_before_version = '1'", "trust.legacy_before_version", "1.32",
+            id="version",
+        ),
+        pytest.param(
+            "[freshness]\ncrate_wait = '1s'", "freshness.crate_wait", "freshness.crate_check",
+            id="crate-wait",
+        ),
         pytest.param("serve = 1", "serve", r"write \[serve\]", id="table"),
     ],
 )  # fmt: skip
@@ -152,15 +173,7 @@ def test_wrong_value_names_key_and_what_is_allowed(
         pytest.param("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", id="tls"),
         pytest.param("[serve.tls]\ncertificate = '/c'", "serve.tls.certificate", id="certificate"),
         pytest.param("[serve.tls]\nprivate_key = '/k'", "serve.tls.private_key", id="key"),
-        pytest.param("[trust]\naccept = ['serde 1.0.0 ab']", "trust.accept", id="accept"),
-        pytest.param("[[trust.accept]]\nname = 'serde'", "trust.accept", id="accept-as-tables"),
         pytest.param("[[origin]]\nname = 'docs'", "origin", id="origin"),
-        pytest.param("[trust]\nrelease_key_file = '/k'", "trust.release_key_file", id="key-file"),
-        pytest.param(
-            f"[trust]\nrelease_key_fingerprints = ['{'A' * 40}']",
-            "trust.release_key_fingerprints",
-            id="fingerprints",
-        ),
     ],
 )
 def test_key_of_an_unbuilt_part_is_refused_when_set(tmp_path: Path, text: str, key: str) -> None:
@@ -169,17 +182,8 @@ def test_key_of_an_unbuilt_part_is_refused_when_set(tmp_path: Path, text: str, k
 
 
 def test_empty_keys_of_unbuilt_parts_are_harmless(tmp_path: Path) -> None:
-    text = (
-        "origin = []\n[serve]\ntls_listen = []\n[serve.tls]\ncertificate = ''\n[trust]\naccept = []"
-    )
+    text = "origin = []\n[serve]\ntls_listen = []\n[serve.tls]\ncertificate = ''\n"
     assert load(written(tmp_path, text), {}, {}).origin == ()
-
-
-def test_signature_is_refused_until_signatures_are_checked(tmp_path: Path) -> None:
-    error = refusal(tmp_path, "[trust]\nchannel_manifest = 'signature'")
-    assert "not available in this version" in error.allowed
-    assert '"digest"' in error.allowed
-    assert refusal(tmp_path, "[trust]\nchannel_manifest = 'none'").allowed == '"digest"'
 
 
 def test_unknown_key_names_the_nearest_known_one(tmp_path: Path) -> None:
@@ -268,7 +272,6 @@ def test_shipped_default_file_equals_the_built_in_defaults() -> None:
 @pytest.mark.parametrize("name", ["dev.toml", "production.toml"])
 def test_shipped_file_loads_and_only_changes_or_stresses(name: str) -> None:
     config = load(SHIPPED / name, {}, {})
-    assert config.trust.channel_manifest == "digest"
     assert dict(leaves(config)) != dict(leaves(Config()))
 
 

@@ -79,7 +79,7 @@ WRONG = {
         "upstream.crates.urls",
         "not available",
     ),
-    "signature": ("[trust]\nchannel_manifest = 'signature'", "trust.channel_manifest", "digest"),
+    "no proof": ("[trust]\nchannel_manifest = 'none'", "trust.channel_manifest", "digest"),
     "TLS": ("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", "not available"),
     "s3 table": ("[[origin]]\nname = 'x'", "origin", "not available"),
     "value for a table": ("[serve]\ntls = 'x'", "serve.tls", "write [serve.tls]"),

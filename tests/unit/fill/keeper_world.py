@@ -29,6 +29,7 @@ from mirror.store.entry import Entry, Stored
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
+from mirror.store.state import StateDatabase
 from mirror.store.store import Store
 from tests.unit.fill.scripted_pool import ScriptedPool
 
@@ -102,7 +103,6 @@ class World:
         self.path = path
         self.clock = FakeClock()
         self.log = RecordingLog()
-        self.channel_dates: dict[str, str] = {}
         self.files = FailingFiles()
         self.pools = {name: ScriptedPool() for name in UpstreamName}
         self.releases, self.crates = self.pools[RELEASES], self.pools[CRATES]
@@ -132,6 +132,7 @@ class World:
             self.config.store, self.config.state, self.files, clock, self.page, log=self.log
         )
         self.reader = StoreReader(self.config.store.path)
+        self.state = StateDatabase.open(str(self.path / "state" / "state.db"))
 
     def start(self) -> None:
         self.filler = Filler(
@@ -141,7 +142,7 @@ class World:
             self.clock,
             self.log,
             reader=self.reader,
-            note_channel=self.channel_dates.__setitem__,
+            trust=self.state,
             sleep=self.sleep,
             jitter=lambda: 0.0,
             stale_patience_s=self.stale_patience_s,
@@ -155,6 +156,7 @@ class World:
         await self.filler.aclose()
         self.store.close()
         self.reader.close()
+        self.state.close()
         open_responses = sum(pool.open for pool in self.pools.values())
         assert open_responses == 0, "an upstream connection leaked"
 
@@ -163,6 +165,7 @@ class World:
         await self.filler.aclose()
         self.store.close()
         self.reader.close()
+        self.state.close()
         (self.path / "store" / "index.db").unlink()
         self._open()
         self.start()
@@ -170,6 +173,8 @@ class World:
     async def restart(self) -> None:
         await self.filler.aclose()
         self.store.close()
+        self.reader.close()
+        self.state.close()
         self._open()
         self.start()
 

@@ -358,8 +358,8 @@ async def test_the_date_of_a_head_is_noted_and_that_of_an_archive_is_not(tmp_pat
         await world.ask(key(base=DATED))
         await world.settled()
         await world.filler._channels.manifests_parsed()  # read behind the answer
-        assert world.channel_dates == {}
+        assert world.state.channels() == {}
         await world.ask(key())
         await world.settled()
         await world.filler._channels.manifests_parsed()  # read behind the answer
-        assert list(world.channel_dates) == ["stable"]
+        assert list(world.state.channels()) == ["stable"]
