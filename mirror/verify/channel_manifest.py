@@ -7,6 +7,8 @@ Rules:
    every other URL from elsewhere.
 3. One path has one digest; a manifest that states two is refused as a whole.
 4. Unknown keys are ignored; the content is never rewritten.
+5. The head (date and version) is read without parsing the whole: promote-release writes one form,
+   in which `manifest-version` and `date` come before any table, and tables' headers stand alone.
 
 Cost: tomllib takes 0.3-0.5 s for one megabyte, so callers parse off the event loop.
 Does not: check the signature or the `.sha256` beside it.
@@ -31,6 +33,14 @@ _TARGET_PAIRS = (("url", "hash"), ("xz_url", "xz_hash"), ("zst_url", "zst_hash")
 _ARTIFACT_PAIR = ("url", "hash-sha256")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SOURCE = "channel manifest"
+# What comes before the first table; 43 bytes in every manifest seen.
+_PREAMBLE_BYTES = 4096
+_HEAD_VERSION = re.compile(rb'^manifest-version = "2"\r?$', re.MULTILINE)
+_HEAD_DATE = re.compile(rb'^date = "([^"\n]{1,32})"\r?$', re.MULTILINE)
+# Begins with literal bytes: 1 ms per megabyte, 25 ms with "^".
+_RUST_TABLE = re.compile(rb"\n\[pkg\.rust\]\r?(?=\n|\Z)")
+_RUST_VERSION = re.compile(rb'^version = "([0-9A-Za-z.+-]{1,64})(?: [^"\n]*)?"\r?$', re.MULTILINE)
+_TABLE = re.compile(rb"^\[", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,32 @@ class ChannelManifest:
 
     def __repr__(self) -> str:
         return f"<ChannelManifest {self.date} {len(self.digests)} paths>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestHead:
+    """Which release a manifest is of: `date` "YYYY-MM-DD"; `rust_version` ("1.95.0-beta.2"), the
+    version of pkg.rust without what stands behind it, or "" when no such package is named."""
+
+    date: str
+    rust_version: str
+
+
+def read_head(content: bytes) -> ManifestHead:
+    """Return which release the manifest is of; 1 ms for one megabyte.
+
+    Raises: VerificationError for what is not a manifest of version 2 with one date.
+    """
+    first_table = _TABLE.search(content)
+    end = min(first_table.start() if first_table else len(content), _PREAMBLE_BYTES)
+    dates = _HEAD_DATE.findall(content, 0, end)
+    if _HEAD_VERSION.search(content, 0, end) is None or len(dates) != 1:
+        raise VerificationError(
+            _SOURCE, expected="version 2 and one date before any table", got=shown(content)
+        )
+    return ManifestHead(
+        date=_date(dates[0].decode("utf-8", "replace")), rust_version=_rust_version(content)
+    )
 
 
 def parse_manifest(body: bytes) -> ChannelManifest:
@@ -61,6 +97,19 @@ def parse_manifest(body: bytes) -> ChannelManifest:
         if path:
             _add(digests, path, digest_hex)
     return ChannelManifest(date=_date(document.get("date")), digests=digests)
+
+
+def _rust_version(content: bytes) -> str:
+    tables = list(_RUST_TABLE.finditer(content))
+    if len(tables) > 1:  # TOML allows one; two would let each reader choose another
+        raise VerificationError(_SOURCE, expected="one [pkg.rust]", got=f"{len(tables)} of them")
+    if not tables:
+        return ""
+    start = tables[0].end()
+    next_table = _TABLE.search(content, start)
+    end = next_table.start() if next_table else len(content)
+    versions = _RUST_VERSION.findall(content, start, end)
+    return versions[0].decode() if len(versions) == 1 else ""
 
 
 def _load(body: bytes) -> Mapping[str, object]:

@@ -1,8 +1,8 @@
 """Index files of the sparse registry: one JSON object per line and version.
 
 Rules:
-1. Every line must name the crate of the path (compared without case: the path is lower-cased) and
-   state a version and a `cksum`; one bad line refuses the whole file.
+1. Every line must name the crate of the path (compared without case: the path is lower-cased), all
+   in one spelling, and state a version and a `cksum`; one bad line refuses the whole file.
 2. A version is listed once. Versions are compared as strings: `1.0.0` and `1.0.0+a` are two.
 3. A file without a version is refused: upstream removes the file of a crate without versions, so
    an empty one is a damaged answer, and it would withdraw every stored version of the crate.
@@ -37,13 +37,16 @@ def parse_index(body: bytes, name: str) -> dict[str, bytes]:
     Raises: VerificationError for a body that is not the index file of `name` (any case).
     """
     digests: dict[str, bytes] = {}
-    wanted = name.lower()
+    wanted, spelling = name.lower(), ""
     for number, text in enumerate(body.split(b"\n"), start=1):
         if not text or text == b"\r":
             continue
         source = f"index file of {name}, line {number}"
         line = _decode(text, source)
         _check_names(line, wanted, source)
+        if line.name != (spelling := spelling or line.name):
+            # A registry has one name for a crate, and the crate's path is spelled with it.
+            raise VerificationError(source, expected=f"name {spelling}", got=shown(line.name))
         if line.vers in digests:
             raise VerificationError(
                 source, expected="each version once", got=f"{shown(line.vers)} again"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.errors import VerificationError
-from mirror.verify.channel_manifest import parse_manifest
+from mirror.verify.channel_manifest import ManifestHead, parse_manifest, read_head
 
 HOST = "https://static.rust-lang.org"
 A, B, C, D = ("0a" * 32, "0b" * 32, "0c" * 32, "0d" * 32)
@@ -108,3 +108,59 @@ def test_a_damaged_manifest_is_refused(body: bytes) -> None:
 def test_random_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(VerificationError):
         parse_manifest(body)
+
+
+RUST = '[pkg.rust]\nversion = "1.95.0 (59807616e 2026-04-14)"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        pytest.param(HEAD + "\n" + RUST, "1.95.0", id="as-published"),
+        pytest.param(HEAD + TARGET + RUST + TARGET, "1.95.0", id="between-others"),
+        pytest.param((HEAD + RUST).replace("\n", "\r\n"), "1.95.0", id="crlf"),
+        pytest.param(HEAD + '[pkg.rust]\nversion = "1.96.0-beta.2"', "1.96.0-beta.2", id="bare"),
+        pytest.param(HEAD + TARGET, "", id="no-rust"),
+        pytest.param(
+            HEAD + "[pkg.rust]\n" + TARGET + 'version = "1.0.0"\n', "", id="none-of-its-own"
+        ),
+        pytest.param(HEAD + RUST + 'version = "1.0.0"\n', "", id="attack-two-versions"),
+        pytest.param(HEAD + '[pkg.rust-std]\nversion = "1.0.0"\n', "", id="another-package"),
+        pytest.param(HEAD, "", id="nothing-else"),
+    ],
+)
+def test_the_head_says_which_release_it_is(text: str, version: str) -> None:
+    assert read_head(text.encode()) == ManifestHead(date="2026-04-16", rust_version=version)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("<html>", id="page"),
+        pytest.param(HEAD.replace('"2"', '"3"') + RUST, id="version-3"),
+        pytest.param(HEAD.replace("date", "day") + RUST, id="no-date"),
+        pytest.param(HEAD.replace("2026-04-16", "2026-02-30") + RUST, id="no-such-day"),
+        pytest.param(HEAD.replace("2026-04-16", "2026-4-16") + RUST, id="short-date"),
+        pytest.param(HEAD + 'date = "2026-04-17"\n' + RUST, id="attack-two-dates"),
+        pytest.param(RUST + HEAD, id="attack-date-in-a-table"),
+        pytest.param(HEAD + RUST + RUST, id="attack-two-rusts"),
+        pytest.param("#" * 5000 + "\n" + HEAD + RUST, id="attack-far-down"),
+    ],
+)
+def test_a_manifest_without_a_clear_head_is_refused(text: str) -> None:
+    with pytest.raises(VerificationError, match="channel manifest"):
+        read_head(text.encode())
+
+
+@given(st.dates().map(lambda day: day.isoformat()), st.sampled_from(["1.95.0", "1.96.0-beta.1"]))
+def test_the_head_agrees_with_the_parsed_manifest(date: str, version: str) -> None:
+    body = f'manifest-version = "2"\ndate = "{date}"\n[pkg.rust]\nversion = "{version} (a b)"\n'
+    assert read_head(body.encode()) == ManifestHead(date=date, rust_version=version)
+    assert parse_manifest(body.encode()).date == date
+
+
+@given(st.binary(max_size=200))
+def test_random_bytes_have_no_head(body: bytes) -> None:
+    with pytest.raises(VerificationError):
+        read_head(body)

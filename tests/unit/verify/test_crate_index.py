@@ -92,3 +92,9 @@ def test_the_error_names_the_line() -> None:
 def test_random_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(VerificationError):
         parse_index(body, "serde")
+
+
+def test_two_spellings_of_the_name_in_one_file_are_refused() -> None:
+    body = line("1.0.0", name="Serde") + b"\n" + line("1.0.1", B, name="serde")
+    with pytest.raises(VerificationError, match="line 2: expected name Serde, got 'serde'"):
+        parse_index(body, "serde")
