@@ -9,14 +9,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The S3 server of the tests pins another botocore than the product, so it lives apart.
+S3_VENV := .venv-s3
+S3_STAMP := $(S3_VENV)/.installed
 SOURCES := mirror tests benchmarks
 # One process per core; a module's tests share its servers, so they stay together.
 PYTEST_ARGS ?= -n auto --dist loadscope
 
-.PHONY: demo run test check check-full bench soak fmt lock clean help
+.PHONY: demo run test check check-full s3-server bench soak fmt lock clean help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## simulator + mirror + real clients, with a table of what was saved (DEMO_ONCE=1 exits)
 	@exec $(BIN)/rust-mirror demo
@@ -24,7 +27,7 @@ demo: $(STAMP) ## simulator + mirror + real clients, with a table of what was sa
 run: $(STAMP) ## the mirror with config/dev.toml, until Ctrl-C
 	@exec $(BIN)/rust-mirror serve --config config/dev.toml
 
-test: $(STAMP) ## unit, contract and scenario tests, but not those marked full (under 4 minutes)
+test: $(STAMP) $(S3_STAMP) ## unit, contract and scenario tests, but not those marked full (under 4 minutes)
 	@$(BIN)/python -m pytest -m "not full and not slow and not browser" $(PYTEST_ARGS)
 
 check: $(STAMP) ## format, lint, types, layers
@@ -33,8 +36,10 @@ check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_house.py
 
-check-full: check ## every test there is: real clients, counted kills, the wheel in a fresh venv
+check-full: check $(S3_STAMP) ## every test there is: real clients, counted kills, the wheel in a fresh venv
 	@$(BIN)/python -m pytest -m "not browser" $(PYTEST_ARGS)
+
+s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
 bench: $(STAMP) ## hit path beside nginx and Varnish where installed; followers of a cold 100 MB archive
 	@$(BIN)/python -m benchmarks.run
@@ -48,7 +53,7 @@ fmt: $(STAMP) ## format and sort imports
 	$(BIN)/ruff format $(SOURCES)
 
 lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
-	@for name in runtime build dev; do
+	@for name in runtime build dev s3server; do
 	  echo "Locking requirements/$$name.txt"
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
@@ -56,7 +61,7 @@ lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
 	done
 
 clean: ## remove .venv, caches and build output
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	@rm -rf $(VENV) $(S3_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
 	find mirror tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
@@ -75,4 +80,11 @@ $(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
 	  tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . \
 	  >> $(VENV)/install.log 2>&1 || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
+	touch $@
+
+$(S3_STAMP): requirements/s3server.txt $(STAMP)
+	@test -x $(S3_VENV)/bin/python || $(PYTHON) -m venv $(S3_VENV)
+	echo "Installing the S3 server for tests into $(S3_VENV) (once; log: $(S3_VENV)/install.log)"
+	$(S3_VENV)/bin/python -m pip install --require-hashes -r requirements/s3server.txt \
+	  > $(S3_VENV)/install.log 2>&1 || { tail -n 20 $(S3_VENV)/install.log >&2; exit 1; }
 	touch $@

@@ -21,7 +21,7 @@ from yarl import URL
 from mirror.errors import ConfigError
 
 DEMOTED_S = 10.0
-_SCHEMES = ("http", "https")
+_SCHEMES = ("http", "https", "s3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class OriginHealth:
 
 
 class Origin:
-    """`base` has no trailing slash; a path is appended to it byte for byte."""
+    """`base` has no trailing slash."""
 
     __slots__ = (
         "_closed_until",
@@ -64,8 +64,9 @@ class Origin:
         self._last_error = ""
         self._last_error_at: float | None = None
 
-    def url(self, path: str) -> URL:
-        return URL(self.base + path, encoded=True)
+    @property
+    def is_s3(self) -> bool:
+        return self.base.startswith("s3://")
 
     def is_demoted(self, now: float) -> bool:
         return now < self._demoted_until
@@ -110,10 +111,10 @@ class Origin:
 
 
 def parse_origin(url: str, key: str) -> Origin:
-    """Return the origin. Raises: ConfigError for what is not an http(s) URL of a host."""
+    """Return the origin. Raises: ConfigError for what is no URL of a host or bucket."""
     parsed = URL(url, encoded=True)
     if parsed.scheme not in _SCHEMES or not parsed.host or parsed.user or parsed.password:
-        raise ConfigError(key, url, "must be an http:// or https:// URL without credentials")
+        raise ConfigError(key, url, "must be an http://, https:// or s3:// URL without credentials")
     if parsed.raw_query_string or parsed.raw_fragment:
         raise ConfigError(key, url, "must have no query and no fragment")
     return Origin(url.rstrip("/"))

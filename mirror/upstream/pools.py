@@ -2,7 +2,7 @@
 
 Rules:
 1. A pool is named as its section: "releases", "crates", "index".
-2. Each pool has its own connections; `connect_to` belongs to the pool's first URL.
+2. Each pool has its own connections, S3 too; `connect_to` belongs to the pool's first URL.
 3. No total deadline: bodies are big. Connecting and silence have deadlines; a request that waits
    for a connection of ours waits as long as for a silent upstream.
 
@@ -17,15 +17,15 @@ from collections.abc import Iterator, Mapping
 
 import aiohttp
 
-import mirror
 from mirror.authorities import tls_context
 from mirror.clock import Clock
 from mirror.config import Crates, Index, Releases, Upstream
 from mirror.errors import ConfigError
 from mirror.events import EventLog
+from mirror.upstream.askers import Shared, open_askers, user_agent
 from mirror.upstream.backoff import BACKOFF_FIRST_S
 from mirror.upstream.origin import Origin, parse_origin
-from mirror.upstream.pool import Pool, PoolSettings
+from mirror.upstream.pool import Member, Pool, PoolSettings
 from mirror.upstream.queueing import queueing_trace
 from mirror.upstream.resolver import UpstreamResolver, parse_connect_to
 from mirror.upstream.traffic import TrafficMeter
@@ -54,12 +54,6 @@ class Pools(Mapping[str, Pool]):
     async def aclose(self) -> None:
         for pool in self._pools.values():
             await pool.aclose()
-
-
-def user_agent(contact: str) -> str:
-    """Return `rust-edge-mirror/1.2.3 (+contact)`."""
-    product = f"rust-edge-mirror/{mirror.__version__}"
-    return f"{product} (+{contact})" if contact else product
 
 
 def open_pools(
@@ -98,12 +92,20 @@ def open_pools(
             name=name,
             attempts=config.attempts,
             fields=fields,
-            proxy=config.proxy,
             backoff_first_s=backoff_first_s,
         )
         resolver = _resolver(key, section.connect_to, origins, config)
         session = _session(config, resolver, context)
-        pools[name] = Pool(settings, origins, session, meter=meter, clock=clock, log=log)
+        shared = Shared(name=name, config=config, session=session, clock=clock)
+        askers = open_askers(section, origins, shared)
+        pools[name] = Pool(
+            settings,
+            [Member(origin=o, asker=a) for o, a in zip(origins, askers, strict=True)],
+            aclose_connections=session.close,
+            meter=meter,
+            clock=clock,
+            log=log,
+        )
     return Pools(pools)
 
 

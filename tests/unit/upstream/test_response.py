@@ -12,7 +12,8 @@ import pytest
 from multidict import CIMultiDict
 
 from mirror.errors import UpstreamError
-from mirror.upstream.response import UpstreamResponse, reason_of
+from mirror.upstream.asking import NOTHING_STATED, Answer, Stated
+from mirror.upstream.response import UpstreamResponse, join_fields, reason_of
 from tests.unit.upstream.scripted_origin import RecordingMeter
 
 
@@ -32,9 +33,12 @@ class FakeRaw:
             yield chunk
 
 
-def response_of(raw: FakeRaw, broken: list[str]) -> UpstreamResponse:
+def response_of(
+    raw: FakeRaw, broken: list[str], stated: Stated = NOTHING_STATED
+) -> UpstreamResponse:
+    received = cast(aiohttp.ClientResponse, raw)
     return UpstreamResponse(
-        cast(aiohttp.ClientResponse, raw),
+        Answer(raw.status, raw.url, join_fields(received), received, stated=stated),
         traffic=RecordingMeter(),
         on_broken=broken.append,
     )

@@ -1,0 +1,241 @@
+"""An `s3://bucket/prefix` URL of a pool, asked with aiobotocore and answered in HTTP's words.
+
+Rules:
+1. The key is the prefix and the path without its first "/", percent-escapes undone, "+" kept.
+2. S3 has no If-Range: a range under a validator becomes Range + If-Match, of the version that the
+   whole came from where it is known and readable; when that fails the whole is asked for, and a 200
+   to a range means what it means in HTTP. So two versions are never put together as a 206.
+3. A missing bucket or refused credentials are an error, never an absence. AccessDenied is what a
+   missing key looks like without s3:ListBucket: it is handed on as 403 where the class takes that
+   for absent (crates), as 404 where the operator says so, and is an error otherwise.
+4. A stored checksum of the whole content is told (`Answer.stated`), never of a part. A coding of
+   the content is as stored; none is asked for.
+
+Does not: retry, choose between URLs, or check content.
+Runs in: keeper, and only where an `s3://` URL is configured.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.parsers import ResponseParserError
+
+from mirror.clock import Clock
+from mirror.config import S3
+from mirror.errors import UpstreamError
+from mirror.http.dates import parse_http_date
+from mirror.upstream.asking import Answer, Ask, CrowdedError, Stated, trouble
+from mirror.upstream.described import stated_crc32, stated_sha256
+from mirror.upstream.queueing import Queueing
+from mirror.upstream.response import BROKEN, join_fields, reason_of
+from mirror.upstream.s3_client import S3Client
+from mirror.upstream.traffic import TrafficLine
+
+VERSIONS_MAX = 256  # as many bodies as may be under way, and more; an entry is 200 bytes
+_OPERATIONS = {"GET": "get_object", "HEAD": "head_object"}
+_OUR_OPERATIONS = frozenset(("GetObject", "HeadObject"))
+_FAILURES = (BotoCoreError, ClientError, ResponseParserError, *BROKEN, ValueError)
+_NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+_DENIED = frozenset(("AccessDenied", "Forbidden", "403"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """What is asked for. `denied_status`: what AccessDenied is answered with; 0: it is an error."""
+
+    name: str
+    prefix: str
+    denied_status: int
+    requester_pays: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Refusal:
+    """An answer of S3 that is not 2xx; `code` is S3's word for it."""
+
+    status: int
+    code: str
+    fields: Mapping[str, str]
+
+
+def bucket_of(url: str, settings: S3, denied_status: int) -> Bucket:
+    """Return what a checked URL names."""
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    return Bucket(
+        name=name,
+        prefix=prefix.strip("/"),
+        denied_status=denied_status,
+        requester_pays=settings.requester_pays,
+    )
+
+
+class S3Origin:
+    """An `Asker`; the client is shared by the `s3://` URLs of its pool."""
+
+    def __init__(self, bucket: Bucket, client: S3Client, *, clock: Clock) -> None:
+        self._bucket = bucket
+        self._client = client
+        self._clock = clock
+        # (key, entity tag) -> version id of what was given whole
+        self._versions: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    async def ask(self, ask: Ask, line: TrafficLine) -> Answer:
+        """One attempt; for a range under a validator up to three requests (rule 2)."""
+        key = self._key(ask.path)
+        refusal = _Refusal(status=0, code="", fields={})
+        for parameters in self._variants(key, ask.fields):
+            answer = await self._send(ask.method, key, parameters, line)
+            if isinstance(answer, Answer):
+                return answer
+            refusal = answer
+            if refusal.status != 412 and "VersionId" not in parameters:
+                break
+        if ask.method == "HEAD" and refusal.status in (403, 404):
+            # A HEAD has no content to say whether key or bucket is missing; one byte of a GET has.
+            probe = Ask(path=ask.path, fields={"range": "bytes=0-0"})
+            answer = await self.ask(probe, line)
+            answer.release()
+            return Answer(answer.status, answer.url, _without_content(answer.fields), None)
+        return self._refused(key, refusal)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _key(self, path: str) -> str:
+        name = unquote(path.removeprefix("/"))
+        return f"{self._bucket.prefix}/{name}" if self._bucket.prefix else name
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._bucket.name}/{key}"
+
+    def _variants(self, key: str, fields: Mapping[str, str]) -> Iterator[dict[str, object]]:
+        """Yield what to ask for, the best first."""
+        whole = self._parameters(key, fields)
+        byte_range, validator = fields.get("range", ""), fields.get("if-range", "")
+        if byte_range:
+            part = whole | {"Range": byte_range}
+            if not validator:
+                yield part
+                return
+            part["IfMatch"] = validator
+            version = self._versions.get((key, validator), "")
+            if version:
+                yield part | {"VersionId": version}
+            yield part
+        yield whole | {"ChecksumMode": "ENABLED"}
+
+    def _parameters(self, key: str, fields: Mapping[str, str]) -> dict[str, object]:
+        parameters: dict[str, object] = {"Bucket": self._bucket.name, "Key": key}
+        if self._bucket.requester_pays:
+            parameters["RequestPayer"] = "requester"
+        if tag := fields.get("if-none-match", ""):
+            parameters["IfNoneMatch"] = tag
+        since = parse_http_date(fields.get("if-modified-since", ""))
+        if since is not None:
+            parameters["IfModifiedSince"] = datetime.fromtimestamp(since, UTC)
+        return parameters
+
+    async def _send(
+        self, method: str, key: str, parameters: Mapping[str, object], line: TrafficLine
+    ) -> Answer | _Refusal:
+        queueing = Queueing()
+        line.request()
+        try:
+            found = await self._client.call(_OPERATIONS[method], parameters, queueing)
+        except _FAILURES as exc:
+            if queueing.is_waiting:
+                reason = "all connections to it stay in use"
+                raise CrowdedError(self._url(key), reason) from exc
+            if isinstance(exc, ClientError) and exc.operation_name in _OUR_OPERATIONS:
+                return _refusal(exc)
+            raise _unusable(self._url(key), exc) from exc
+        return self._answer(key, found)
+
+    def _answer(self, key: str, found: Mapping[str, Any]) -> Answer:
+        metadata = found["ResponseMetadata"]
+        status: int = metadata["HTTPStatusCode"]
+        # The connection's own response: the library's reader cuts content into small pieces.
+        raw = found["Body"].raw_stream if "Body" in found else None
+        fields = metadata["HTTPHeaders"] if raw is None else join_fields(raw)
+        stated = Stated()
+        if status == 200:
+            stated = Stated(sha256=stated_sha256(fields), crc32=stated_crc32(fields))
+            self._note_version(key, fields)
+        return Answer(status, self._url(key), fields, raw, stated=stated)
+
+    def _note_version(self, key: str, fields: Mapping[str, str]) -> None:
+        version = fields.get("x-amz-version-id", "null")
+        if version == "null":  # of an object from before versioning: it may be overwritten
+            return
+        name = (key, fields.get("etag", ""))
+        self._versions[name] = version
+        self._versions.move_to_end(name)
+        while len(self._versions) > VERSIONS_MAX:
+            self._versions.popitem(last=False)
+
+    def _refused(self, key: str, refusal: _Refusal) -> Answer:
+        """Return the answer that a refusal is in HTTP's words. Raises: UpstreamError."""
+        url, status, code = self._url(key), refusal.status, refusal.code
+        if status == 404 and code == "NoSuchBucket":
+            reason = f"there is no bucket {self._bucket.name!r}"
+            raise UpstreamError(url, reason, upstream_status=404, retryable=False, status=502)
+        if status in (304, 404, 410, 416, 451):
+            return Answer(status, url, _without_content(refusal.fields), None)
+        if status == 403 and code in _DENIED:
+            if self._bucket.denied_status:
+                fields = _without_content(refusal.fields)
+                return Answer(self._bucket.denied_status, url, fields, None)
+            reason = "access denied (without s3:ListBucket a missing key looks the same)"
+            raise UpstreamError(url, reason, upstream_status=403, retryable=False, status=502)
+        raise trouble(url, status, refusal.fields, self._clock.now(), word=code)
+
+    def __repr__(self) -> str:
+        return f"<S3Origin s3://{self._bucket.name}/{self._bucket.prefix}>"
+
+
+def _without_content(fields: Mapping[str, str]) -> dict[str, str]:
+    """The library has read the error's own content; nothing of it is handed on."""
+    gone = ("content-length", "content-type", "transfer-encoding")
+    return {name: value for name, value in fields.items() if name not in gone}
+
+
+def _refusal(exc: ClientError) -> _Refusal:
+    metadata: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
+    error: Mapping[str, Any] = exc.response.get("Error", {})
+    return _Refusal(
+        status=int(metadata.get("HTTPStatusCode", 0)),
+        code=str(error.get("Code", "")),
+        fields=metadata.get("HTTPHeaders", {}),
+    )
+
+
+def _unusable(url: str, exc: BaseException) -> UpstreamError:
+    if isinstance(exc, ClientError):  # of STS, or of looking for the bucket's region
+        code = exc.response.get("Error", {}).get("Code", "no code")
+        reason = f"{exc.operation_name} was refused ({code})"
+        return UpstreamError(url, reason, retryable=False, status=502)
+    if isinstance(exc, _NO_CREDENTIALS):
+        reason = "no credentials: none are configured or found"
+        return UpstreamError(url, reason, retryable=False, status=502)
+    if isinstance(exc, CredentialRetrievalError):
+        return UpstreamError(url, "its credentials cannot be obtained")
+    if isinstance(exc, ResponseParserError | ValueError):
+        return UpstreamError(url, "it does not speak S3")
+    inner = exc.kwargs.get("error") if isinstance(exc, BotoCoreError) else exc
+    return UpstreamError(
+        url, reason_of(inner) if isinstance(inner, BaseException) else "it cannot be asked"
+    )
