@@ -13,7 +13,7 @@ Runs in: keeper.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import apsw
@@ -130,24 +130,27 @@ class Changes:
     def clear_doomed(self) -> None:
         self._run("DELETE FROM doomed")
 
-    def vouch(self, manifest: Entry, pairs: Iterable[tuple[str, bytes]]) -> None:
-        """Write what `manifest` states in the place of what its key stated before.
+    def vouch(self, manifest: Entry, records: Mapping[str, bytes]) -> None:
+        """Write what `manifest` states, packed by date, in the place of what was known of it.
 
-        What manifests stated that are not stored any more goes with it, so that the rows are
-        never more than those of the stored manifests and this one.
+        What manifests stated that are not stored any more under any key goes with it, so that the
+        rows are never more than those of the stored manifests and this one.
         """
         gone = self._run(
-            "SELECT id FROM manifest WHERE key = ?"
-            " OR key NOT IN (SELECT key FROM entry WHERE status = 200)",
-            manifest.key,
+            "SELECT id FROM manifest WHERE digest = ? OR NOT EXISTS"
+            " (SELECT 1 FROM entry WHERE entry.digest = manifest.digest AND status = 200)",
+            manifest.digest,
         )
         self._connection.executemany("DELETE FROM vouched WHERE manifest = ?", gone)
         self._connection.executemany("DELETE FROM manifest WHERE id = ?", gone)
-        self._run("INSERT INTO manifest (key, digest) VALUES (?, ?)", manifest.key, manifest.digest)
+        self._run(
+            "INSERT INTO manifest (digest, key, proof) VALUES (?, ?, ?)",
+            manifest.digest, manifest.key, manifest.proof,
+        )  # fmt: skip
         number = self._connection.last_insert_rowid()
         self._connection.executemany(
-            "INSERT OR REPLACE INTO vouched VALUES (?, ?, ?)",
-            [(path, number, digest) for path, digest in pairs],
+            "INSERT INTO vouched VALUES (?, ?, ?)",
+            [(date, number, packed) for date, packed in records.items()],
         )
 
     def forget_absences(self, before_at: float, limit: int) -> None:

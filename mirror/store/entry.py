@@ -16,6 +16,7 @@ from typing import Final
 DIGEST_GENERATION: Final = "generation"
 SIGNED_GENERATION: Final = "signed-generation"
 GENERATION_PROOFS: Final = frozenset((DIGEST_GENERATION, SIGNED_GENERATION))
+_FORMER: Final = "#former"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,4 +73,10 @@ def former_key(key: str) -> str:
 
     No request can name it: "#" is in no grammar.
     """
-    return key + "#former"
+    return key + _FORMER
+
+
+def current_key(key: str) -> str:
+    """Return the name that the current generation has where `key` names the former one's file;
+    every other key is returned as it is."""
+    return key.removesuffix(_FORMER)

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from mirror.store.entry import GENERATION_PROOFS, Entry
+from mirror.store.entry import GENERATION_PROOFS, Entry, current_key, former_key
 from mirror.store.files import Files, read_all, replace_file
 from mirror.store.layout import Layout
 
@@ -57,9 +57,11 @@ def needs_head(entry: Entry) -> bool:
 
 
 def group_of(key: str) -> str:
-    """Return the key of the manifest that `key` belongs to; two channels never share a group,
-    also when one call records both."""
-    return key.removesuffix(".sha256").removesuffix(".asc")
+    """Return the key of the manifest that `key` belongs to; two channels never share a group, nor
+    do a channel's current and former generation, also when one call records all of them."""
+    current = current_key(key)
+    manifest = current.removesuffix(".sha256").removesuffix(".asc")
+    return manifest if current == key else former_key(manifest)
 
 
 def is_same_representation(one: Entry, other: Entry) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import apsw
@@ -30,8 +30,10 @@ from mirror.store.connections import (
     database_errors,
     transaction,
 )
-from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.entry import SIGNED_GENERATION, Attestation, Entry, Stored
+from mirror.store.knowledge import Packed, RecentDates, Statement, best, find, split
 from mirror.store.schema import (
+    ENTRIES_OF_PROOF,
     ENTRIES_OF_RANGE,
     INDEX_VERSION,
     LOOKUP,
@@ -55,6 +57,7 @@ class Index:
         self._write_lock = threading.Lock()
         self._read_lock = threading.Lock()
         self._log_pages = 0
+        self._dates = RecentDates()
         self.is_damaged = False
         writer.set_wal_hook(self._note_log_size)
 
@@ -100,17 +103,35 @@ class Index:
         rows = self._read(ENTRIES_OF_RANGE, prefix, prefix_end(prefix))
         return [entry_of_row(row) for row in rows]
 
-    def vouched(self, path: str) -> bytes | None:
-        """Return what the manifest that was read last among those that know `path` states."""
+    def entries_of_proof(self, proof: str) -> list[Entry]:
+        """Return the entries of blobs that `proof` vouches for; reads the whole table.
+
+        Raises: StoreError.
+        """
+        return [entry_of_row(row) for row in self._read(ENTRIES_OF_PROOF, proof)]
+
+    def vouched(self, path: str) -> Statement | None:
+        """Return what a signed manifest states about `path`, else what the newest of those that
+        know it does. Raises StoreError."""
+        date, name = split(path)
+        found = [(packed, find(packed.records, name)) for packed in self._packed(date)]
+        return best(
+            self._statement(packed, digest) for packed, digest in found if digest is not None
+        )
+
+    def manifest_read(self, key: str) -> bytes | None:
+        """Return the digest of the manifest that `key` names, if that one was read."""
         rows = self._read(
-            "SELECT digest FROM vouched WHERE path = ? ORDER BY manifest DESC LIMIT 1", path
+            "SELECT e.digest FROM entry e JOIN manifest m ON m.digest = e.digest"
+            " WHERE e.key = ? AND e.status = 200",
+            key,
         )
         return cast("bytes", rows[0][0]) if rows else None
 
-    def manifest_read(self, key: str) -> bytes | None:
-        """Return the digest of the manifest of `key` that was read last."""
-        rows = self._read("SELECT digest FROM manifest WHERE key = ?", key)
-        return cast("bytes", rows[0][0]) if rows else None
+    def forget_packed(self) -> None:
+        """A manifest was read: look into the tables again."""
+        with self._read_lock:
+            self._dates.clear()
 
     def fact(self, name: str) -> str:
         rows = self._read("SELECT value FROM fact WHERE name = ?", name)
@@ -178,6 +199,44 @@ class Index:
         except DatabaseDamagedError:
             self.is_damaged = True
             raise
+
+    def _packed(self, date: str) -> Sequence[Packed]:
+        """What is known of a date, the manifest that was read last first."""
+        with self._read_lock:
+            known = self._dates.get(date)
+            turn = self._dates.turn
+        if known is not None:
+            return known
+        rows = self._read(
+            "SELECT m.key, m.digest, m.proof, v.records FROM vouched v"
+            " JOIN manifest m ON m.id = v.manifest WHERE v.date = ? ORDER BY m.id DESC",
+            date,
+        )
+        typed = cast("Sequence[tuple[str, bytes, str, bytes]]", rows)
+        known = [
+            Packed(manifest_key=row[0], manifest_digest=row[1], proof=row[2], records=row[3])
+            for row in typed
+        ]
+        with self._read_lock:
+            self._dates.put(date, known, turn)
+        return known
+
+    def _statement(self, packed: Packed, digest: bytes) -> Statement:
+        """Name the manifest as it is stored at the moment, signed and dated copies first."""
+        rows = self._read(
+            "SELECT key, proof FROM entry WHERE digest = ? AND status = 200 ORDER BY proof <> ?,"
+            " key GLOB '*#*', key",
+            packed.manifest_digest, SIGNED_GENERATION,
+        )  # fmt: skip
+        key, proof = (
+            cast("tuple[str, str]", rows[0]) if rows else (packed.manifest_key, packed.proof)
+        )
+        return Statement(
+            digest=digest,
+            manifest_key=key,
+            manifest_digest=packed.manifest_digest,
+            proof=proof,
+        )
 
     def _note_log_size(self, _: apsw.Connection, __: str, pages: int) -> int:
         self._log_pages = pages

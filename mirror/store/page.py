@@ -1,7 +1,7 @@
 """The shared-memory page: epoch, heartbeats and restart counts, read without a system call.
 
     word 0..7    magic, version, slots, epoch, first word of the sequence table, its words,
-                 index generation, 1 spare
+                 index generation, key of the sequence table's hash
     word 8..15   the keeper's record
     word 16..    one record of 8 words per worker slot
     then         the sequence table (its meaning belongs to `serve`; here it is only room)
@@ -13,7 +13,9 @@ Rules:
    generation the keeper; heartbeat and seen epoch their own process; pid and restarts the
    supervisor.
 2. The file's blocks are allocated when it is made: a mapped hole on a full disk is a SIGBUS.
-3. `create` makes a fresh file under the old name, so that a process of an earlier supervisor that
+3. The key of the sequence table is random and made with the page: no client can know which of its
+   addresses share a place in the table.
+4. `create` makes a fresh file under the old name, so that a process of an earlier supervisor that
    still lives cannot write into it.
 
 Units: milliseconds of the monotonic clock (comparable across processes of one machine).
@@ -26,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 
 from mirror.errors import StoreError
 from mirror.store.files import disk_errors
@@ -35,8 +38,9 @@ MAX_SLOTS = 1024
 SEQUENCE_WORDS = 32768  # 256 KiB: 4,096 sequences of 64 bytes
 
 _MAGIC = int.from_bytes(b"rmirpage", "little")
-_VERSION = 1
+_VERSION = 2
 _SLOTS, _EPOCH, _SEQUENCE_AT, _SEQUENCE_WORDS, _INDEX_GENERATION = 2, 3, 4, 5, 6
+_SEQUENCE_KEY = 7
 _KEEPER_WORD = 8
 _WORKERS_WORD = 16
 _RECORD_WORDS = 8
@@ -74,6 +78,7 @@ class SharedPage:
                 page._words[_EPOCH] = 1
                 page._words[_SEQUENCE_AT] = sequence_at
                 page._words[_SEQUENCE_WORDS] = SEQUENCE_WORDS
+                page._words[_SEQUENCE_KEY] = int.from_bytes(os.urandom(8), sys.byteorder)
                 page._words[0] = _MAGIC
                 os.rename(temp, path)
             except BaseException:
@@ -158,7 +163,12 @@ class SharedPage:
     def restarts(self, slot: int) -> int:
         return self._words[self._at(slot) + _RESTARTS]
 
-    def sequence_words(self) -> memoryview:
+    @property
+    def sequence_key(self) -> bytes:
+        """The key of the sequence table's hash: 8 random bytes, the same for every process."""
+        return self._words[_SEQUENCE_KEY].to_bytes(8, sys.byteorder)
+
+    def sequence_words(self) -> memoryview[int]:
         """Return the room of the sequence table as words; release it before `close`."""
         at = self._words[_SEQUENCE_AT]
         return self._words[at : at + self._words[_SEQUENCE_WORDS]]

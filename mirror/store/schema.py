@@ -4,8 +4,9 @@ Rules:
 1. `user_version` is `INDEX_VERSION`; another one means: throw the index away and rescan.
 2. A 200 entry without a blob row is no stored response.
 3. A blob row with inode 0 is not attested: the file is there, nobody has hashed it yet.
-4. `vouched` holds what the manifest of that `id` states; `manifest.digest` says which manifest
-   was read under its key, also when it stated nothing.
+4. `manifest` names the manifests that were read, by their own digests, also those that stated
+   nothing: under which keys they are stored is asked of `entry`. `vouched.records` is what the
+   manifest states about the files of one date (`knowledge`).
 
 Units: `used_at_ms` Unix milliseconds (order of use, not an age); the other times Unix seconds.
 Runs in: worker and keeper. Pure.
@@ -17,7 +18,7 @@ from typing import cast
 
 from mirror.store.entry import Attestation, Entry, Stored
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 UNATTESTED_INODE = 0
 
 TABLES = """
@@ -36,11 +37,13 @@ CREATE TABLE entry (
 ) WITHOUT ROWID;
 CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
 CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
-CREATE TABLE manifest (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, digest BLOB NOT NULL);
+CREATE TABLE manifest (
+    id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, key TEXT NOT NULL, proof TEXT NOT NULL
+);
 CREATE TABLE vouched (
-    path TEXT NOT NULL, manifest INTEGER NOT NULL, digest BLOB NOT NULL,
-    PRIMARY KEY (path, manifest)
-) WITHOUT ROWID;
+    date TEXT NOT NULL, manifest INTEGER NOT NULL, records BLOB NOT NULL,
+    PRIMARY KEY (date, manifest)
+);
 CREATE INDEX vouched_by_manifest ON vouched (manifest);
 CREATE TABLE arriving (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doomed (digest BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -59,6 +62,10 @@ LOOKUP = (
 ENTRIES_OF_RANGE = (
     f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
     " WHERE e.key >= ? AND e.key < ? AND e.status = 200 ORDER BY e.key"
+)
+ENTRIES_OF_PROOF = (
+    f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
+    " WHERE e.proof = ? AND e.status = 200 ORDER BY e.key"
 )
 UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 

@@ -3,16 +3,20 @@
 Rules:
 1. `synchronous = FULL`: what `set_fact` returned from survives a power cut.
 2. It is never rebuilt or deleted by itself: a damaged one is an error with a hint.
-3. `user_version` is its schema version; another one is refused.
+3. `user_version` is its schema version; an earlier one is brought forward in place, in one
+   transaction; a later one is refused.
+4. One row per crate: many versions cost one look-up and one write.
 
-The `tombstone` table is the room for deleted crates; nothing in this module writes it.
-Does not: belong to the store's opening; the keeper opens it beside the store.
+Does not: belong to the store's opening; the keeper opens it beside the store. Know what a crate's
+record says (`verify.crate_history`).
 Runs in: keeper (any of its threads).
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import apsw
@@ -20,19 +24,35 @@ import apsw
 from mirror.errors import StoreError
 from mirror.store.connections import connect_writer, database_errors, transaction
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 STATE_NAME = "state.db"
 _NEWEST = "newest-date:"
 _DAMAGE_HINT = "restore it from a backup, or move it away and begin with an empty one"
 
-_TABLES = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE tombstone (
-    key TEXT PRIMARY KEY, digest BLOB NOT NULL, withdrawn_at REAL NOT NULL, reason TEXT NOT NULL
-) WITHOUT ROWID;
+_FACTS = "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+# With a rowid: a record of some 15 versions would not fit a node of a table without one.
+_CRATES = """
+CREATE TABLE crate (
+    name TEXT PRIMARY KEY, is_marked INTEGER NOT NULL, record BLOB NOT NULL
+);
+CREATE INDEX marked_crate ON crate (name) WHERE is_marked;
 """
+# By schema version: what makes the next one of it.
+_STEPS = {0: _FACTS + _CRATES, 1: "DROP TABLE tombstone;" + _CRATES}
 # Facts are few and small; the log is folded back after this many commits.
 _COMMITS_PER_CHECKPOINT = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrateRecord:
+    """The packed history of a crate; `name` in lower case, as its index file is named.
+
+    `is_marked`: the keeper looks at what is stored of it when it starts.
+    """
+
+    name: str
+    is_marked: bool
+    record: bytes
 
 
 class StateDatabase:
@@ -64,14 +84,7 @@ class StateDatabase:
         return cast("str", rows[0][0]) if rows else None
 
     def set_fact(self, name: str, value: str) -> None:
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
-            with transaction(self._connection):
-                self._connection.execute(
-                    "INSERT OR REPLACE INTO fact VALUES (?, ?)", (name, value)
-                ).fetchall()
-            self._commits += 1
-            if self._commits % _COMMITS_PER_CHECKPOINT == 0:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        self._write("INSERT OR REPLACE INTO fact VALUES (?, ?)", [(name, value)])
 
     def note_channel(self, channel: str, date: str) -> None:
         """Keep the newest date (YYYY-MM-DD) that the manifest of `channel` has had here."""
@@ -90,18 +103,45 @@ class StateDatabase:
             ).fetchall()
         return {cast("str", row[0]).removeprefix(_NEWEST): cast("str", row[1]) for row in rows}
 
+    def crate_record(self, name: str) -> bytes | None:
+        """Return what `put_crate_records` was last given for the crate."""
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+            rows = self._connection.execute(
+                "SELECT record FROM crate WHERE name = ?", (name,)
+            ).fetchall()
+        return cast("bytes", rows[0][0]) if rows else None
+
+    def put_crate_records(self, records: Sequence[CrateRecord]) -> None:
+        """Keep them all, or none; what returned survives a power cut."""
+        self._write(
+            "INSERT INTO crate VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE"
+            " SET is_marked = excluded.is_marked, record = excluded.record",
+            [(record.name, int(record.is_marked), record.record) for record in records],
+        )
+
+    def marked_crates(self) -> list[str]:
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+            rows = self._connection.execute("SELECT name FROM crate WHERE is_marked").fetchall()
+        return [cast("str", row[0]) for row in rows]
+
     def close(self) -> None:
         with self._lock:
             self._connection.close(True)
 
+    def _write(self, statement: str, rows: Sequence[tuple[str | int | bytes, ...]]) -> None:
+        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+            with transaction(self._connection):
+                self._connection.executemany(statement, rows).fetchall()
+            self._commits += 1
+            if self._commits % _COMMITS_PER_CHECKPOINT == 0:
+                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
 
 def _prepare(path: str, connection: apsw.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchall()[0][0]
-    if version == 0:
-        with transaction(connection):
-            connection.execute(_TABLES).fetchall()
-            connection.execute(f"PRAGMA user_version = {STATE_VERSION}").fetchall()
-    elif version != STATE_VERSION:
+    version = cast("int", connection.execute("PRAGMA user_version").fetchall()[0][0])
+    if version == STATE_VERSION:
+        return
+    if version not in _STEPS:
         raise StoreError(
             path,
             f"schema version {version}, this version keeps {STATE_VERSION}",
@@ -109,3 +149,6 @@ def _prepare(path: str, connection: apsw.Connection) -> None:
             retryable=False,
             noun="state",
         )
+    with transaction(connection):
+        connection.execute(_STEPS[version]).fetchall()
+        connection.execute(f"PRAGMA user_version = {STATE_VERSION}").fetchall()

@@ -37,8 +37,10 @@ from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Entry, Stored
 from mirror.store.eviction import EvictionPolicy, LeastRecentlyUsed
 from mirror.store.files import Files, disk_errors, unlink_if_there
+from mirror.store.guarded_quarantine import GuardedQuarantine
 from mirror.store.holds import Holds
 from mirror.store.index import Index
+from mirror.store.knowledge import Statement, pack
 from mirror.store.layout import Layout
 from mirror.store.owner import Ownership, claim
 from mirror.store.page import SharedPage
@@ -76,7 +78,12 @@ class Store:
         self._lock = threading.RLock()
         self._budget = Budget(settings.budget)
         self._holds = Holds(clock)
-        self._quarantine = Quarantine(files, layout, settings.quarantine_budget)
+        self._quarantine = Quarantine(
+            files, layout, settings.quarantine_budget, settings.quarantine_keep
+        )
+        self.quarantined = GuardedQuarantine(
+            self._quarantine, lock=self._lock, clock=clock, log=log
+        )
         self._catalog = Catalog(
             index=index, files=files, layout=layout, budget=self._budget, clock=clock, page=page,
             log=log,
@@ -142,6 +149,7 @@ class Store:
             swept = self._partials.sweep()
         with disk_errors(self._layout.quarantine):
             self._quarantine.load()
+        self.quarantined.expire()
         if must_scan:
             catalog.announce_index()
         if swept:
@@ -250,7 +258,9 @@ class Store:
         if not entries:
             return []
         with self._lock:
-            return self._catalog.record(entries)
+            known = self._catalog.record(entries)
+        self.quarantined.confirmed(known)
+        return known
 
     def withdraw(self, keys: Iterable[str]) -> None:
         """Remove entries for good: durable, and every worker drops what it holds of them.
@@ -266,7 +276,9 @@ class Store:
         None when there is none, or the file is not what its name says (then it is quarantined).
         Raises: StoreError.
         """
-        return self._attester.adopt(digest, entry)
+        adopted = self._attester.adopt(digest, entry)
+        self.quarantined.stored([adopted] if adopted else [])
+        return adopted
 
     def attest(self, stored: Stored) -> Stored | None:
         """Hash the blob again and vouch for it anew; None when it is gone or was quarantined.
@@ -281,16 +293,15 @@ class Store:
 
     def quarantine(self, partial: Partial, reason: str) -> None:
         """Move what landed out of the way, with its reason beside it, and end the flight."""
-        with self._lock:
-            record = Reason(
-                keys=(partial.key,),
-                expected=partial.terms.digest.hex(),
-                got=partial.digest().hex(),
-                length=partial.landed,
-                reason=reason,
-                at=self._clock.now(),
-            )
-            self._quarantine.take(partial.path, record)
+        record = Reason(
+            keys=(partial.key,),
+            expected=partial.terms.digest.hex(),
+            got=partial.digest().hex(),
+            length=partial.landed,
+            reason=reason,
+            at=self._clock.now(),
+        )
+        self.quarantined.take(partial.path, record)
         self._partials.let_go(partial, keep=False)
 
     def touch(self, keys: Iterable[str]) -> None:
@@ -305,16 +316,17 @@ class Store:
 
         Raises: StoreError.
         """
-        known = list(pairs)
+        records = pack(dict(pairs), manifest.key)
         with self._lock:
-            self._catalog.commit(lambda changes: changes.vouch(manifest, known))
+            self._catalog.commit(lambda changes: changes.vouch(manifest, records))
+            self._catalog.index.forget_packed()
 
-    def vouched(self, path: str) -> bytes | None:
-        """Return the digest that a manifest stated for `path`. Raises StoreError."""
+    def vouched(self, path: str) -> Statement | None:
+        """Return what a stored manifest states about `path`. Raises StoreError."""
         return self._catalog.index.vouched(path)
 
     def manifest_read(self, key: str) -> bytes | None:
-        """Return the digest of the manifest last vouched under `key`. Raises StoreError."""
+        """Return the digest of the manifest that `key` names, if it was read. Raises StoreError."""
         return self._catalog.index.manifest_read(key)
 
     def entries_of_prefix(self, prefix: str) -> list[Entry]:
@@ -359,6 +371,7 @@ class Store:
             if arrival not in absent:
                 with contextlib.suppress(OSError):  # swept at the next start
                     unlink_if_there(self._files, arrival.temp_path)
+        self.quarantined.stored(stored)
         return stored
 
     def _is_here(self, digest: bytes) -> bool:

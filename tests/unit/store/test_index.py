@@ -16,6 +16,7 @@ from mirror.store.budget import footprint
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Attestation, Entry
 from mirror.store.index import Index
+from mirror.store.knowledge import pack
 from mirror.store.schema import entry_of_row, entry_row, prefix_end
 from mirror.store.state import StateDatabase
 from tests.unit.store.bench import absence_of, entry_of, sha256
@@ -57,6 +58,18 @@ def test_entries_come_back_as_they_went_in(path: str) -> None:
     index.close()
 
 
+def test_entries_of_a_proof_are_found_wherever_they_are(path: str) -> None:
+    index = Index.create(path)
+    with index.changing() as changes:
+        for key, proof in (("b", "generation"), ("a", "generation"), ("c", "signed-generation")):
+            entry = entry_of(key, b"body", proof=proof)
+            changes.put_blob(entry.digest, Attestation(inode=7, size=4, ctime_ns=9), 1)
+            changes.put_entry(entry)
+        changes.put_entry(absence_of("gone"))
+    assert [entry.key for entry in index.entries_of_proof("generation")] == ["a", "b"]
+    index.close()
+
+
 def test_a_transaction_that_raises_changes_nothing(path: str) -> None:
     index = Index.create(path)
 
@@ -79,9 +92,7 @@ def test_the_log_stays_short_although_nobody_closes(path: str) -> None:
     largest = 0
     for number in range(200):
         with index.changing() as changes:
-            changes.vouch(
-                entry_of(f"m{number}", b"m"), ((f"/{number}/{i}", sha256(b"x")) for i in range(100))
-            )
+            changes.vouch(entry_of(f"m{number}", b"%d" % number), {"2026-01-01": b"x" * 4800})
         largest = max(largest, os.path.getsize(path + "-wal"))
     assert largest < 12 << 20
     assert "pages in its log" in repr(index)
@@ -105,7 +116,7 @@ def test_a_full_disk_is_a_store_error_and_rolls_back(path: str) -> None:
     index = Index.create(path)
     index._writer.execute("PRAGMA max_page_count = 20").fetchall()
     with pytest.raises(StoreError, match="the disk is full"), index.changing() as changes:
-        changes.vouch(entry_of("m", b"m"), ((f"/{i}", sha256(b"x")) for i in range(5000)))
+        changes.vouch(entry_of("m", b"m"), pack({f"/{i}": sha256(b"x") for i in range(5000)}, "m"))
     assert index.vouched("/1") is None
     index.close()
 

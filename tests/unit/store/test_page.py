@@ -98,7 +98,7 @@ def test_the_pages_blocks_are_allocated_so_that_a_full_disk_cannot_kill_a_worker
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"x" * 100, b"\0" * mmap.PAGESIZE, b"rmirpage" + b"\2" + b"\0" * 4087],
+    [b"", b"x" * 100, b"\0" * mmap.PAGESIZE, b"rmirpage" + b"\x07" + b"\0" * 4087],
     ids=["empty", "odd-size", "zeros", "other-version"],
 )
 def test_a_foreign_file_is_refused(path: str, content: bytes) -> None:

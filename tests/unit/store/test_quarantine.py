@@ -72,3 +72,73 @@ def test_a_disk_that_takes_nothing_loses_the_bytes_not_the_caller(layout: Layout
         quarantine.take(
             path, Reason(keys=(), expected="", got="", length=1, reason="r", at=float(call))
         )
+
+
+def test_bytes_go_when_they_have_lain_there_long_enough(layout: Layout) -> None:
+    quarantine = Quarantine(FaultFiles(), layout, 1000, 100.0)
+    for at in (1, 50):
+        _take(quarantine, layout, at, 10)
+    assert quarantine.expire(100.9) == 0
+    assert quarantine.expire(101.0) == 1
+    assert (len(quarantine), quarantine.used_bytes, len(os.listdir(layout.quarantine))) == (
+        1,
+        10,
+        2,
+    )
+    assert quarantine.concerns("k")
+    assert quarantine.expire(150.0) == 1
+    assert (os.listdir(layout.quarantine), quarantine.concerns("k")) == ([], False)
+
+
+def test_good_object_clears_only_what_came_for_its_key_before_it(layout: Layout) -> None:
+    quarantine = Quarantine(FaultFiles(), layout, 1000)
+    for at, key in ((1, "a"), (2, "b"), (3, "a")):
+        path = f"{layout.root}/bad"
+        Path(path).write_bytes(b"x")
+        reason = Reason(keys=(key, "c"), expected="", got=f"{at}", length=1, reason="r", at=at)
+        quarantine.take(path, reason)
+    assert [reason.at for reason in quarantine.clear(["a"], 2)] == [1]
+    assert [reason.at for reason in quarantine.clear(["c"], 9)] == [2, 3]
+    assert (len(quarantine), quarantine.concerns("a"), quarantine.concerns("c")) == (
+        0,
+        False,
+        False,
+    )
+
+
+def test_same_bytes_twice_in_a_millisecond_are_one_record(layout: Layout) -> None:
+    quarantine = Quarantine(FaultFiles(), layout, 1000)
+    for key in ("a", "b"):
+        path = f"{layout.root}/bad"
+        Path(path).write_bytes(b"x")
+        reason = Reason(keys=(key,), expected="", got="0", length=1, reason="r", at=1)
+        quarantine.take(path, reason)
+    assert (len(quarantine), quarantine.clear(["a"], 9)) == (1, [])
+    assert len(quarantine.clear(["b"], 9)) == 1
+
+
+def test_keys_and_reasons_are_known_again_after_a_restart(layout: Layout) -> None:
+    first = Quarantine(FaultFiles(), layout, 1000)
+    for number in range(12):
+        _take(first, layout, number, 5)
+    again = Quarantine(FaultFiles(), layout, 1000)
+    again.load()
+    assert again.concerns("k")
+    assert again.summary() == first.summary()
+    assert [reason.at for reason in again.summary().newest] == list(range(11, 1, -1))
+    assert (again.summary().count, again.summary().oldest_at) == (12, 0)
+
+
+def test_unreadable_record_still_has_the_age_of_its_name(layout: Layout) -> None:
+    name = f"{7000:015d}-none"
+    Path(layout.quarantine, name).write_bytes(b"xyz")
+    Path(layout.quarantine, name + ".json").write_bytes(b"{")
+    Path(layout.quarantine, "stray").write_bytes(b"")
+    quarantine = Quarantine(FaultFiles(), layout, 1000, 10.0)
+    quarantine.load()
+    assert [(r.at, r.length, r.keys) for r in quarantine.summary().newest] == [
+        (7.0, 3, ()),
+        (0.0, 0, ()),
+    ]
+    assert quarantine.expire(17.0) == 2
+    assert os.listdir(layout.quarantine) == []

@@ -9,7 +9,7 @@ import pytest
 
 from mirror.errors import StoreError
 from mirror.store.budget import footprint
-from mirror.store.entry import Entry
+from mirror.store.entry import Entry, former_key
 from mirror.store.files import RealFiles
 from mirror.store.recovery import boot_id
 from mirror.store.state import StateDatabase
@@ -262,6 +262,27 @@ def test_channels_recorded_in_one_call_are_generations_of_their_own(bench: Bench
     again = bench.open()
     assert {entry.key for entry in again.entries_of_prefix("")} == files.keys()
     again.close()
+
+
+def test_current_and_former_generation_come_back_whole_and_apart(bench: Bench) -> None:
+    """One call records both; later the former alone loses a file, and comes back not at all."""
+    store = bench.open()
+    current = {name: name.encode() for name in ("m.toml", "m.toml.sha256", "m.toml.asc")}
+    former = {former_key(name): b"former " + body for name, body in current.items()}
+    files = {**current, **former}
+    store.put_small(
+        [(entry_of(key, body, proof="signed-generation"), body) for key, body in files.items()]
+    )
+    store.close()
+    os.unlink(bench.layout.index)
+    store = bench.open()
+    assert {entry.key for entry in store.entries_of_prefix("")} == files.keys()
+    store.close()
+    os.unlink(bench.layout.index)
+    os.unlink(bench.layout.head(former_key("m.toml.asc")))
+    store = bench.open()
+    assert {entry.key for entry in store.entries_of_prefix("")} == current.keys()
+    store.close()
 
 
 def test_missing_directories_are_made_with_their_modes(bench: Bench) -> None:

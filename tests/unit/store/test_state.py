@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mirror.errors import StoreError
-from mirror.store.state import STATE_NAME, StateDatabase
+from mirror.store.state import STATE_NAME, STATE_VERSION, CrateRecord, StateDatabase
 
 
 @pytest.fixture
@@ -52,3 +52,62 @@ def test_database_of_another_version_is_refused(path: str) -> None:
     connection.close()
     with pytest.raises(StoreError, match="schema version 99"):
         StateDatabase.open(path)
+
+
+def record(name: str, content: bytes = b"x", *, is_marked: bool = False) -> CrateRecord:
+    return CrateRecord(name=name, is_marked=is_marked, record=content)
+
+
+def test_crate_records_survive_a_restart_and_the_last_one_counts(path: str) -> None:
+    state = StateDatabase.open(path)
+    state.put_crate_records([record("serde", b"1"), record("syn", b"2", is_marked=True)])
+    state.put_crate_records([record("serde", b"3", is_marked=True), record("syn", b"4")])
+    state.close()
+    again = StateDatabase.open(path)
+    assert (again.crate_record("serde"), again.crate_record("syn")) == (b"3", b"4")
+    assert again.crate_record("rand") is None
+    assert again.marked_crates() == ["serde"]
+    again.close()
+
+
+def test_crate_records_are_kept_all_or_none(path: str) -> None:
+    state = StateDatabase.open(path)
+    state._connection.execute("PRAGMA max_page_count = 16").fetchall()
+    with pytest.raises(StoreError, match="the disk is full"):
+        state.put_crate_records([record("a"), record("b", b"x" * 100_000)])
+    assert state.crate_record("a") is None
+    state.close()
+
+
+def test_a_database_of_version_1_is_brought_forward_in_place(path: str) -> None:
+    import apsw
+
+    connection = apsw.Connection(path)
+    connection.execute(
+        "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+        "CREATE TABLE tombstone (key TEXT PRIMARY KEY, digest BLOB NOT NULL,"
+        " withdrawn_at REAL NOT NULL, reason TEXT NOT NULL) WITHOUT ROWID;"
+        "INSERT INTO fact VALUES ('newest-date:stable', '2026-04-16');"
+        "PRAGMA user_version = 1"
+    )
+    connection.close()
+    for _ in range(2):
+        state = StateDatabase.open(path)
+        assert state.channels() == {"stable": "2026-04-16"}
+        state.put_crate_records([record("serde")])
+        assert state.crate_record("serde") == b"x"
+        state.close()
+    connection = apsw.Connection(path)
+    assert connection.execute("PRAGMA user_version").fetchall() == [(STATE_VERSION,)]
+    tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+    assert sorted(tables) == [("crate",), ("fact",)]
+    connection.close()
+
+
+def test_a_closed_database_is_a_store_error(path: str) -> None:
+    state = StateDatabase.open(path)
+    state.close()
+    with pytest.raises(StoreError):
+        state.put_crate_records([record("serde")])
+    with pytest.raises(StoreError):
+        state.crate_record("serde")

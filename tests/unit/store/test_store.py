@@ -299,14 +299,22 @@ def test_quarantining_a_partial_keeps_its_bytes_and_reason(store: Store, bench: 
     assert (bench.temps(), store.used_bytes) == ([], 0)
 
 
-def test_a_manifest_vouches_by_path_and_its_successor_takes_its_place(store: Store) -> None:
+def stated(store: Store, path: str) -> bytes | None:
+    found = store.vouched(path)
+    return None if found is None else found.digest
+
+
+def test_a_manifest_vouches_by_path_and_the_one_read_last_counts(store: Store) -> None:
     one, two = entry_of("t", b"one"), entry_of("t", b"two")
+    put(store, "t", b"one")
     store.vouch(one, [("/dist/a", b"1" * 32), ("/dist/b", b"2" * 32)])
     assert store.manifest_read("t") == one.digest
+    put(store, "t", b"two")
+    assert store.manifest_read("t") is None
     store.vouch(two, [("/dist/a", b"3" * 32)])
     assert store.manifest_read("t") == two.digest
-    assert store.vouched("/dist/a") == b"3" * 32
-    assert (store.vouched("/dist/b"), store.vouched("/dist/c")) == (None, None)
+    assert stated(store, "/dist/a") == b"3" * 32
+    assert (stated(store, "/dist/b"), stated(store, "/dist/c")) == (None, None)
 
 
 def test_what_manifests_stated_that_are_gone_goes_with_the_next(store: Store) -> None:
@@ -316,8 +324,31 @@ def test_what_manifests_stated_that_are_gone_goes_with_the_next(store: Store) ->
         store.vouch(entry, [(path, b"1" * 32)])
     store.withdraw(["gone"])
     store.vouch(entry_of("next", b"next"), [("/dist/n", b"1" * 32)])
-    assert (store.vouched("/dist/g"), store.manifest_read("gone")) == (None, None)
-    assert store.vouched("/dist/k") == store.vouched("/dist/n") == b"1" * 32
+    assert (stated(store, "/dist/g"), store.manifest_read("gone")) == (None, None)
+    assert stated(store, "/dist/k") == stated(store, "/dist/n") == b"1" * 32
+
+
+def test_knowledge_stays_with_the_dated_copy_when_the_head_moves_on(store: Store) -> None:
+    head, path = "releases:/dist/channel-rust-stable.toml", "/dist/2026-01-01/a.tar.xz"
+    dated = "releases:/dist/2026-01-01/channel-rust-stable.toml"
+    put(store, head, b"day one")
+    store.vouch(entry_of(head, b"day one"), [(path, b"1" * 32)])
+    put(store, dated, b"day one", proof="signed-generation")
+    put(store, head, b"day two")
+    store.vouch(entry_of(head, b"day two"), [("/dist/2026-02-02/a.tar.xz", b"2" * 32)])
+    found = store.vouched(path)
+    assert found is not None
+    assert (found.digest, found.is_signed) == (b"1" * 32, True)
+    assert found.voucher == f"{dated}@{entry_of('', b'day one').digest.hex()}"
+
+
+def test_a_signed_manifest_counts_more_than_one_read_later(store: Store) -> None:
+    signed = entry_of("signed", b"signed", proof="signed-generation")
+    put(store, "signed", b"signed", proof="signed-generation")
+    put(store, "other", b"other")
+    store.vouch(signed, [("/dist/a", b"1" * 32)])
+    store.vouch(entry_of("other", b"other"), [("/dist/a", b"2" * 32)])
+    assert stated(store, "/dist/a") == b"1" * 32
 
 
 def test_entries_of_prefix_are_sorted_and_exact(store: Store) -> None:
@@ -334,7 +365,7 @@ def test_a_closed_store_opens_again_with_everything_in_it(bench: Bench) -> None:
     store.close()
     again = bench.open()
     assert contents_of(bench.reader(), ["a"]) == {"a": BODY}
-    assert again.vouched("/p") == b"1" * 32
+    assert stated(again, "/p") == b"1" * 32
     assert again.used_bytes == footprint(len(BODY))
     again.close()
 
