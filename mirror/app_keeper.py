@@ -5,7 +5,8 @@ Rules:
    is not replaced.
 2. What is opened is closed in reverse, so that the last commit is made by an open store.
 3. An upstream name that leads back here is refused at the first start. Later it is told as an
-   event only: serving what is stored is worth more, and CDN-Loop stops the loop itself.
+   event only: serving what is stored is worth more, and CDN-Loop stops the loop itself. The same
+   holds for a release key file that is not the pinned key: it verifies nothing.
 
 Runs in: keeper (the only process that loads aiohttp).
 """
@@ -32,9 +33,12 @@ from mirror.control.hosts import AllowedHosts
 from mirror.control.server import ControlServer
 from mirror.control.status import KeeperView, StatusSource, build_status
 from mirror.control.traffic import traffic_of
+from mirror.control.trust import TrustView
 from mirror.errors import ConfigError
 from mirror.events import EventLog, open_events
+from mirror.fill.disowned import withdraw_disowned
 from mirror.fill.filler import Filler
+from mirror.fill.release_key import check_key_file
 from mirror.fill.server import KeeperServer
 from mirror.loops import find_loops
 from mirror.route.route import UpstreamName
@@ -47,6 +51,7 @@ from mirror.supervisor.children import Ready
 from mirror.upstream.pools import Pools, open_pools
 
 BEAT_S = 0.25
+SWEEP_S = 3600.0
 LOOP_CHECK_S = 2.0  # how long a start waits for the resolver; without a network it answers late
 
 
@@ -91,15 +96,19 @@ async def _open(
     config: Config, inherited: Inherited, events: EventLog, stack: contextlib.AsyncExitStack
 ) -> None:
     clock, state_path = SystemClock(), config.state.path
+    await _check_key_file(config, inherited, events)
     started_at = clock.now()
     counters = Counters.open(state_path, KEEPER_SLOT)
     stack.callback(counters.close)
     store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events)
     stack.callback(store.close)
+    sweeping = asyncio.create_task(_expire_quarantine(store), name="quarantine")
+    stack.push_async_callback(_cancel, sweeping)
     reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
     state = await asyncio.to_thread(StateDatabase.open, os.path.join(state_path, STATE_NAME))
     stack.callback(state.close)
+    await asyncio.to_thread(withdraw_disowned, store, state, events)
     pools = open_pools(
         config.upstream,
         own_token=inherited.loop_token,
@@ -111,6 +120,7 @@ async def _open(
     by_name = {name: pools[name.value] for name in UpstreamName}
     filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state)
     stack.push_async_callback(filler.aclose)
+    await filler.reprove()
     server = KeeperServer(filler, os.path.join(state_path, KEEPER_SOCKET), log=events)
     stack.push_async_callback(server.aclose)
     await server.start()
@@ -126,6 +136,7 @@ async def _open(
             started_at=started_at,
             upstreams=lambda: _upstreams(pools),
             channels=state.channels,
+            trust=TrustView(filler=filler, quarantine=store.quarantined),
         ),
     )
     control = ControlServer(lambda: build_status(source), _hosts(config))
@@ -150,6 +161,12 @@ def _hosts(config: Config) -> AllowedHosts:
     return AllowedHosts(host, config.control.allowed_hosts)
 
 
+async def _expire_quarantine(store: Store) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)  # opening the store was the first time
+        await asyncio.to_thread(store.quarantined.expire)
+
+
 async def _beat(page: SharedPage) -> None:
     clock = SystemClock()
     while True:
@@ -165,6 +182,16 @@ async def _find_loops(config: Config, inherited: Inherited, events: EventLog) ->
     for error in errors:
         events.error("upstream-is-this-mirror", key=error.key, reason=error.message)
     return errors
+
+
+async def _check_key_file(config: Config, inherited: Inherited, events: EventLog) -> None:
+    """Raises ConfigError for a wrong `trust.release_key_file` at the first start; see rule 3."""
+    try:
+        await asyncio.to_thread(check_key_file, config.trust)
+    except ConfigError as exc:
+        if inherited.is_first:
+            raise
+        events.error("release-key-refused", key=exc.key, reason=exc.message)
 
 
 async def _refuse_loops(loop_check: asyncio.Task[list[ConfigError]]) -> None:

@@ -69,19 +69,38 @@ class State(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: str = "/var/lib/rust-mirror"
 
 
+class S3(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the `s3://bucket/prefix` URLs of one upstream are read; secrets are files, never values."""
+
+    endpoint: str = ""  # empty: AWS's for the region
+    sts_endpoint: str = ""  # empty: AWS's for the region
+    region: str = ""  # empty: as the AWS configuration says, else us-east-1
+    anonymous: bool = False  # a public bucket: requests are not signed
+    access_key_id: str = ""  # empty: environment, profile, instance role
+    secret_access_key_file: str = ""
+    role_arn: str = ""  # a role to assume with the credentials above
+    external_id: str = ""
+    requester_pays: bool = False
+    addressing: str = "auto"  # or "path", "virtual"
+    denied_is_absent: bool = False  # 403 stands for a missing key: no ListBucket permission
+
+
 class Releases(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     urls: tuple[str, ...] = ("https://static.rust-lang.org",)
     connect_to: str = ""
+    s3: S3 = S3()
 
 
 class Crates(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     urls: tuple[str, ...] = ("https://static.crates.io",)
     connect_to: str = ""
+    s3: S3 = S3()
 
 
 class Index(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     urls: tuple[str, ...] = ("https://index.crates.io",)
     connect_to: str = ""
+    s3: S3 = S3()
 
 
 class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,7 +125,7 @@ class Trust(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "108F66205EAEB0AAA8DD5E1C85AB96E6FA1BE5FE",
         "C13466B7E169A085188632165CB4A9347B3B09DC",
     )
-    channel_manifest: str = "digest"  # or "signature"
+    channel_manifest: str = "signature"  # or "digest": private dist trees, which nobody signs
     archive: str = "digest"  # or "signature": the .asc of every archive is checked as well
     unverified_ranges: str = "stream"  # or "wait"
     accept: tuple[str, ...] = ()  # exact releases of something held (mirror.acceptances)

@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from mirror.acceptances import FORM, parse_acceptance
 from mirror.addresses import parse_listen
-from mirror.config import Config
+from mirror.config import S3, Config
 from mirror.errors import ConfigError
 
 NOT_AVAILABLE = "not available in this version"
@@ -32,6 +32,12 @@ MAX_WORKERS = 64  # far above useful: the records of the shared page are laid ou
 LONGEST_SOCKET_NAME = "keeper.sock.binding"
 MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path, without its final NUL
 
+# The names that S3 gives today; servers of others take no wider ones.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_PREFIX = re.compile(r"[A-Za-z0-9!_.*'()/+=@,:$&-]*")
+_ROLE_ARN = re.compile(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,576}", re.ASCII)
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)  # as STS takes them
+_REGION = re.compile(r"[a-z0-9-]{0,32}")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -49,6 +55,7 @@ def check(config: Config) -> None:
             raise ConfigError(key, _plain(value), allowed)
     for name in UPSTREAMS:
         _check_connect_to(config, f"upstream.{name}")
+        _check_s3(getattr(config.upstream, name).s3, f"upstream.{name}.s3")
     _check_listeners(config)
     _check_directories(config)
     _check_crate_times(config)
@@ -67,9 +74,24 @@ def _check_connect_to(config: Config, section: str) -> None:
     connect_to = value_of(config, f"{section}.connect_to")
     urls = value_of(config, f"{section}.urls")
     parts = _split_url(urls[0]) if isinstance(urls, tuple) else None
+    if connect_to and parts is not None and parts.scheme == "s3":
+        allowed = f"empty: what an s3:// URL is read from is {section}.s3.endpoint"
+        raise ConfigError(f"{section}.connect_to", connect_to, allowed)
     if connect_to and parts is not None and _is_address(parts.hostname or ""):
         allowed = f"empty, or a host name instead of the address in {section}.urls"
         raise ConfigError(f"{section}.connect_to", connect_to, allowed)
+
+
+def _check_s3(s3: S3, table: str) -> None:
+    """Credentials come whole, and an anonymous reader has none."""
+    if bool(s3.access_key_id) != bool(s3.secret_access_key_file):
+        name = "secret_access_key_file" if s3.access_key_id else "access_key_id"
+        raise ConfigError(f"{table}.{name}", "", "set: key id and secret belong together")
+    for name in ("access_key_id", "role_arn", "requester_pays"):
+        if s3.anonymous and (value := getattr(s3, name)):
+            raise ConfigError(f"{table}.{name}", value, f"empty while {table}.anonymous is true")
+    if s3.external_id and not s3.role_arn:
+        raise ConfigError(f"{table}.external_id", s3.external_id, f"empty without {table}.role_arn")
 
 
 def _check_listeners(config: Config) -> None:
@@ -170,13 +192,20 @@ def _split_url(value: object) -> SplitResult | None:
 
 def _url(value: object) -> str:
     parts = _split_url(value)
-    if parts is not None and parts.scheme == "s3":
-        return f"s3:// origins are {NOT_AVAILABLE}; use an http:// or https:// URL"
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         return 'an http:// or https:// URL such as "https://mirror.example"'
     if parts.username is not None or parts.query or parts.fragment:
         return "a URL without user name, query or fragment"
     return ""
+
+
+def _upstream_url(value: object) -> str:
+    if not str(value).startswith("s3://"):
+        return _url(value)
+    bucket, _, prefix = str(value).removeprefix("s3://").partition("/")
+    if _BUCKET.fullmatch(bucket) and _PREFIX.fullmatch(prefix):
+        return ""
+    return '"s3://bucket" or "s3://bucket/prefix", without query or fragment'
 
 
 def _proxy_url(value: object) -> str:
@@ -187,7 +216,7 @@ def _proxy_url(value: object) -> str:
 
 
 def _url_list(value: object) -> str:
-    return _each(_url)(value) if value else "at least one URL, in order of preference"
+    return _each(_upstream_url)(value) if value else "at least one URL, in order of preference"
 
 
 def _host_and_port(value: object) -> str:
@@ -238,6 +267,37 @@ def _minor_version(value: object) -> str:
     return "" if _MINOR_VERSION.fullmatch(str(value)) else 'a version such as "1.32"'
 
 
+def _addressing(value: object) -> str:
+    return "" if value in ("auto", "path", "virtual") else '"auto", "path" or "virtual"'
+
+
+def _region(value: object) -> str:
+    return "" if _REGION.fullmatch(str(value)) else 'a region such as "eu-central-1", or empty'
+
+
+def _role_arn(value: object) -> str:
+    is_arn = _ROLE_ARN.fullmatch(str(value)) is not None
+    return "" if is_arn else 'a role such as "arn:aws:iam::123456789012:role/reader"'
+
+
+def _external_id(value: object) -> str:
+    is_id = _EXTERNAL_ID.fullmatch(str(value)) is not None
+    return "" if is_id else "2 to 1224 letters, digits and +=,.@:/-_"
+
+
+def _s3_rules(upstream: str) -> dict[str, Rule]:
+    table = f"upstream.{upstream}.s3"
+    return {
+        f"{table}.endpoint": _optional(_url),
+        f"{table}.sts_endpoint": _optional(_url),
+        f"{table}.region": _region,
+        f"{table}.access_key_id": _one_line,
+        f"{table}.role_arn": _optional(_role_arn),
+        f"{table}.external_id": _optional(_external_id),
+        f"{table}.addressing": _addressing,
+    }
+
+
 def _unverified_ranges(value: object) -> str:
     return "" if value in ("stream", "wait") else '"stream" or "wait"'
 
@@ -280,6 +340,7 @@ _RULES: dict[str, Rule] = {
     "upstream.crates.connect_to": _optional(_host_and_port),
     "upstream.index.urls": _url_list,
     "upstream.index.connect_to": _optional(_host_and_port),
+    **{key: rule for name in UPSTREAMS for key, rule in _s3_rules(name).items()},
     "trust.release_key_fingerprints": _fingerprints,
     "trust.channel_manifest": _proof,
     "trust.archive": _proof,

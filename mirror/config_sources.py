@@ -45,7 +45,15 @@ S = TypeVar("S", bound=Section)
 
 # Refused before their type is looked at: their future form is not this version's business.
 _UNAVAILABLE = frozenset({"serve.tls_listen", "origin"})
-_PATH_KEYS = ("store.path", "state.path", "upstream.ca_file", "trust.release_key_file")
+_PATH_KEYS = (
+    "store.path",
+    "state.path",
+    "upstream.ca_file",
+    "trust.release_key_file",
+    "upstream.releases.s3.secret_access_key_file",
+    "upstream.crates.s3.secret_access_key_file",
+    "upstream.index.s3.secret_access_key_file",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,9 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "verify": ("cryptography", "msgspec", "orjson"),  # signatures; index lines at parser speed
     "store": ("apsw", "orjson", "msgspec"),
     "upstream": ("aiohttp", "yarl"),
+    # The one place for S3; imported by `upstream.askers` inside a function: docs/adr/0007.
+    "upstream.s3_client": ("aiobotocore", "aiohttp", "botocore", "yarl"),
+    "upstream.s3_origin": ("botocore",),
     "fill": ("msgspec", "orjson"),
     "fill.frames": (),
     "fill.plan": (),

@@ -1,16 +1,21 @@
-"""Fill one object whose digest is stated elsewhere: archives, rustup binaries, crates.
+"""Fill one object whose digest is stated elsewhere: archives, rustup binaries, crates, and the
+version 1 files of channels.
 
 Rules:
-1. The expected digest comes first; without one nothing is fetched.
-2. What is stored under that digest already is confirmed or adopted, not fetched.
+1. The expected digest comes first; without one nothing is fetched. So does the signature, where one
+   is required.
+2. What is stored under that digest already is confirmed or adopted, not fetched; a required
+   signature is then checked over the stored bytes, once.
 3. A body that disagrees is an event; its proof is asked for again before the next try, and the key
    is held off meanwhile.
+4. The proofs that were used are kept with the verdict that they agree, never before it.
 
 Runs in: keeper.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from mirror.errors import MirrorError, StoreError, VerificationError
@@ -21,17 +26,23 @@ from mirror.fill.flights import Flight
 from mirror.fill.messages import StoredAnswer
 from mirror.fill.outcomes import STALE_HOLD_S, Outcomes
 from mirror.fill.parts import FillParts
+from mirror.fill.proof_files import ProofFiles
 from mirror.fill.replies import failed, stale
+from mirror.fill.signatures import SignatureMismatchError, Signatures, Signing
 from mirror.route.route import Kind, Route, Tempo
-from mirror.store.entry import Stored
+from mirror.store.entry import Entry, Stored
+
+_UNSIGNED = "#unsigned"  # "#" is in no grammar
 
 
 class Blobs:
     """The procedure of a flight for one blob."""
 
-    def __init__(self, parts: FillParts, expected: ExpectedDigests) -> None:
+    def __init__(self, parts: FillParts, expected: ExpectedDigests, signatures: Signatures) -> None:
         self._parts = parts
         self._expected = expected
+        self._signatures = signatures
+        self._files = ProofFiles(parts)
         self._outcomes = Outcomes(parts)
         self._downloads = Downloads(parts)
 
@@ -43,11 +54,16 @@ class Blobs:
                 is_implied = route.kind is Kind.CRATE  # by the index, which is stored
                 await self._outcomes.absent(flight, route, is_recorded=not is_implied)
                 return
-            if not await self._from_store(flight, route, expected, current):
-                await self._from_upstream(flight, route, expected, current)
+            is_signed = _is_signed(current, expected)
+            signing = None if is_signed else await self._signatures.begin(route)
+            if not await self._from_store(flight, route, expected, current, signing):
+                await self._from_upstream(flight, route, expected, current, signing)
+            await self._keep_proofs(route, expected, signing)
             await self._expected.recheck(route)
         except VerificationError as exc:
             await self._disagreed(flight, route, exc)
+            if isinstance(exc, SignatureMismatchError) and current is not None:
+                current = await self._withdrawn_unsigned(route, current)
             self._trouble(flight, route, current, exc)
         except MirrorError as exc:
             if isinstance(exc, StoreError) and flight.is_answered:
@@ -56,27 +72,77 @@ class Blobs:
             else:
                 self._trouble(flight, route, current, exc)
 
+    async def _keep_proofs(self, route: Route, expected: Expected, signing: Signing | None) -> None:
+        """Keep the proofs if the body is stored: one that passed through may have lost its reader
+        before its end, and then nobody has compared anything."""
+        stored = self._parts.desk.lookup(route.key)
+        if stored is None or stored.entry.digest != expected.digest:
+            return
+        files = (expected.file, None if signing is None else signing.file)
+        used = [file for file in files if file is not None]
+        await self._files.agreed(used, route, expected.digest)
+
     async def _from_store(
-        self, flight: Flight, route: Route, expected: Expected, current: Stored | None
+        self,
+        flight: Flight,
+        route: Route,
+        expected: Expected,
+        current: Stored | None,
+        signing: Signing | None,
     ) -> bool:
         """Answer from what is here already, under this key or another. False: it is not."""
         at = self._confirmed_at(route, expected)
-        if current is not None and current.entry.digest == expected.digest:
+        is_current = current is not None and current.entry.digest == expected.digest
+        if is_current and current is not None and signing is None:
             if expected.is_stale:
                 flight.answer({route.key: stale(current, 0)})
             else:
                 await self._outcomes.confirmed(flight, route, current, at=at, outcome="hit")
             return True
         entry = self._parts.entries.present(
-            route, digest=expected.digest, head=NO_HEAD, length=0, now=at, proof=expected.proof
+            route,
+            digest=expected.digest,
+            head=NO_HEAD,
+            length=0,
+            now=at,
+            proof=expected.proof,
+            voucher=expected.voucher,
         )
-        adopted = await self._parts.desk.adopt(expected.digest, entry)
-        if adopted is not None:
-            flight.answer({route.key: StoredAnswer(stored=adopted, outcome="hit")})
-        return adopted is not None
+        if signing is None:
+            adopted = await self._parts.desk.adopt(expected.digest, entry)
+        else:
+            adopted = await self._adopt_signed(entry, signing)
+        if adopted is None:
+            return False
+        flight.answer({route.key: StoredAnswer(stored=adopted, outcome="hit")})
+        return True
+
+    async def _adopt_signed(self, entry: Entry, signing: Signing) -> Stored | None:
+        """Check the signature over stored bytes under a name that no request can have, then name
+        them. None: they are not here."""
+        desk = self._parts.desk
+        hidden = await desk.adopt(entry.digest, replace(entry, key=entry.key + _UNSIGNED))
+        if hidden is None:
+            return None
+        try:
+            if not await desk.feed(hidden, signing.check.update):
+                raise StoreError(entry.key, "the stored copy is not usable")
+            proof = await desk.compute(signing.verdict)
+            signed = replace(
+                hidden.entry, key=entry.key, proof="signature", voucher=proof.fingerprint
+            )
+            await desk.record([signed])
+        finally:
+            await desk.withdraw([hidden.entry.key])
+        return Stored(entry=signed, attestation=hidden.attestation)
 
     async def _from_upstream(
-        self, flight: Flight, route: Route, expected: Expected, current: Stored | None
+        self,
+        flight: Flight,
+        route: Route,
+        expected: Expected,
+        current: Stored | None,
+        signing: Signing | None,
     ) -> None:
         order = Order(
             flight=flight,
@@ -85,6 +151,7 @@ class Blobs:
             outcome="fwd=uri-miss; stored"
             if current is None
             else "fwd=stale; fwd-status=200; stored",
+            signing=signing,
         )
         if not await self._downloads.fetch(order):
             await self._outcomes.absent(flight, route)
@@ -97,8 +164,12 @@ class Blobs:
         return expected.confirmed_at
 
     async def _disagreed(self, flight: Flight, route: Route, error: VerificationError) -> None:
+        is_signature = isinstance(error, SignatureMismatchError)
         self._parts.log.error(
-            "digest-mismatch", key=route.key, expected=error.expected, got=error.got
+            "signature-mismatch" if is_signature else "digest-mismatch",
+            key=route.key,
+            expected=error.expected,
+            got=error.got,
         )
         self._parts.flights.hold(flight.key, failed(error), for_s=STALE_HOLD_S)
         try:
@@ -107,7 +178,24 @@ class Blobs:
             # The next try may meet the same proof; whoever waits is answered all the same.
             self._parts.log.warning("not-distrusted", key=route.key, reason=str(exc))
 
+    async def _withdrawn_unsigned(self, route: Route, current: Stored) -> Stored | None:
+        """A copy from before signatures were required does not stand in for a signed one."""
+        if current.entry.proof == "signature" or not self._signatures.is_needed(route):
+            return current
+        with contextlib.suppress(StoreError):  # it is not answered all the same
+            await self._parts.desk.withdraw([route.key])
+        return None
+
     def _trouble(
         self, flight: Flight, route: Route, current: Stored | None, error: MirrorError
     ) -> None:
         self._outcomes.trouble(flight, {route.key: current}, error)
+
+
+def _is_signed(current: Stored | None, expected: Expected) -> bool:
+    """Whether the stored bytes are those expected and passed a signature already."""
+    return (
+        current is not None
+        and current.entry.digest == expected.digest
+        and current.entry.proof == "signature"
+    )

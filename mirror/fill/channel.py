@@ -1,17 +1,26 @@
-"""A channel's manifest, its `.sha256` and its `.asc`: fetched, confirmed and switched as one.
+"""A channel's manifest, its `.sha256` and its `.asc`: fetched, verified and switched as one.
 
 1. Ask for the `.sha256`, conditionally when a whole generation is stored.
 2. Unchanged: the generation is confirmed with this one request.
-3. Else fetch the manifest; its digest must be the stated one. If not (upstream is between two
-   releases: uploads are not atomic) start over, with a pause, for at most `upstream.hold`;
-   meanwhile the last good generation serves as stale, at once.
-4. Fetch the signature; it may be absent while `trust.channel_manifest` is "digest".
-5. Answer all three, store them in one transaction, then read what the manifest vouches for.
+3. Else fetch manifest and signature; the digest must be the stated one (`channel_fetch`).
+4. Prove them (`generation`): signature, name, date.
+5. Note the date durably; an older one than before is held (`channel_states`).
+6. Answer all three, store them in one transaction with the generation before and the copy under the
+   date, then read what the manifest vouches for.
+
+What upstream has may disagree with itself (uploads are not atomic; a cache on the way is behind) or
+be an attack; from here the two look the same. Then:
+a. The last good generation serves as stale, at once.
+b. The dated directory that the manifest names, or that of the newest date, is tried: there the
+   three belong together.
+c. Start over, with pauses: a few times when clients have been answered, else for at most
+   `upstream.hold`; then 503.
 
 Rules:
 1. No answer mixes two generations, and no commit leaves a mixture: that there is no signature is
    stored with the files that have none.
 2. The manifest is parsed after the client has its answer, in a thread (0.4 s per megabyte).
+3. What is stored with less proof than is asked for is as good as not stored.
 
 Runs in: keeper.
 """
@@ -20,102 +29,98 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mirror.errors import UpstreamError, VerificationError
-from mirror.fill.checks import check_content
+from mirror.errors import StoreError, UpstreamError, VerificationError
+from mirror.fill.channel_fetch import fetch_dated, fetch_rest, stated_date
+from mirror.fill.channel_files import (
+    Arrived,
+    ChannelFiles,
+    GenerationError,
+    SkewError,
+    TornError,
+    dated_files,
+)
+from mirror.fill.channel_states import ChannelStates
+from mirror.fill.entries import NO_HEAD, Head
 from mirror.fill.flights import Flight
+from mirror.fill.generation import (
+    Proved,
+    Prover,
+    dated_copy,
+    former_of,
+    no_signature,
+    switch_to,
+)
 from mirror.fill.manifests import read_manifest
 from mirror.fill.messages import StoredAnswer
 from mirror.fill.outcomes import Outcomes, absence
 from mirror.fill.parts import FillParts
-from mirror.fill.replies import Inline, Reply, stale
+from mirror.fill.release_key import ReleaseKeys
+from mirror.fill.replies import Reply, stale
+from mirror.fill.reproving import Reprover
 from mirror.fill.small_fetch import Absent, Fetched, fetch_small
-from mirror.route.dist import channel_of
-from mirror.route.match import route_of_key
-from mirror.route.proofs import sibling
-from mirror.route.route import Kind, Route, Tempo
-from mirror.store.entry import Entry, Stored
-from mirror.verify.digests import parse_sha256_file
+from mirror.route.route import Tempo
+from mirror.store.entry import SIGNED_GENERATION, Entry, Stored
 
 PARSE_WAIT_S = 2.0  # five times what the largest manifest takes; then the `.sha256` has to do
+# With the last good generation answered nobody waits: some six seconds, then the next refresh.
+PASSES_WITH_COPY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelFiles:
-    """The three routes of one channel, dated or not."""
+class _Refresh:
+    """One flight: `asked` is the key that somebody waits for; `current` what may serve as stale."""
 
-    manifest: Route
-    digest: Route
-    signature: Route
+    flight: Flight
+    files: ChannelFiles
+    asked: str
+    current: dict[str, Stored | None]
+    whole: Mapping[str, Stored] | None  # with a remembered absent signature
 
     @property
-    def keys(self) -> tuple[str, ...]:
-        return (self.manifest.key, self.digest.key, self.signature.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Arrived:
-    """A generation that agrees with itself; `signature` None: upstream has none."""
-
-    manifest: Fetched
-    digest: Fetched
-    signature: Fetched | None
-
-
-class SkewError(UpstreamError):
-    """Upstream's files are of two generations; they agree again soon."""
-
-    def __init__(self, key: str, *, stated: str, got: str) -> None:
-        super().__init__(key, f"the .sha256 states {stated}, the manifest is {got}")
-        self.stated = stated
-        self.got = got
-
-
-def channel_files(route: Route) -> ChannelFiles | None:
-    """The generation that `route` is a file of; None for every other kind."""
-    channel = channel_of(route) if route.kind is Kind.CHANNEL else None
-    manifest = None
-    if channel is not None:
-        manifest = route_of_key(f"{route.upstream.value}:{channel.base_path}.toml")
-    if manifest is None:
-        return None
-    return ChannelFiles(
-        manifest=manifest,
-        digest=sibling(manifest, ".sha256"),
-        signature=sibling(manifest, ".asc"),
-    )
+    def has_copy(self) -> bool:
+        return all(self.current[route.key] for route in (self.files.manifest, self.files.digest))
 
 
 class Channels:
     """The procedure of a flight for one generation, and the reading of manifests behind it."""
 
-    def __init__(self, parts: FillParts) -> None:
+    def __init__(self, parts: FillParts, keys: ReleaseKeys) -> None:
         self._parts = parts
+        self._prover = Prover(parts, keys)
+        self.states = ChannelStates(parts)
+        self._reprover = Reprover(parts, self._prover, keys, self.states)
         self._outcomes = Outcomes(parts)
         self._parsing: set[asyncio.Task[None]] = set()
 
     async def fill(self, flight: Flight, files: ChannelFiles, asked: str) -> None:
         """Bring the generation up to date; `asked` is the key that somebody waits for."""
-        desk = self._parts.desk
-        current = {key: desk.current(key) for key in files.keys}
+        refresh = self._begin(flight, files, asked)
         deadline = self._parts.clock.monotonic() + self._parts.config.upstream.hold
         failures = 0
         while True:
             try:
-                await self._refresh(flight, files, current, asked)
-                return
-            except SkewError as exc:
+                await self._refresh(refresh)
+                break
+            except GenerationError as exc:
                 failures += 1
-                flight.holds.close()  # what came is of no use
-                self._skewed(flight, files, current, exc)
-                if self._parts.clock.monotonic() >= deadline:
-                    self._outcomes.trouble(flight, current, exc)
-                    return
-            except (UpstreamError, VerificationError) as exc:
-                self._outcomes.trouble(flight, current, exc)
-                return
+                self._disagrees(refresh, exc, is_first=failures == 1)
+                if await self._recover(refresh, exc):
+                    break
+                is_late = self._parts.clock.monotonic() >= deadline
+                if is_late or (refresh.has_copy and failures >= PASSES_WITH_COPY):
+                    self._outcomes.trouble(flight, refresh.current, exc)
+                    break
+            except (UpstreamError, VerificationError, StoreError) as exc:
+                self._outcomes.trouble(flight, refresh.current, exc)
+                break
             await self._parts.pause(failures)
+        self.states.look(files)
+
+    async def reprove(self) -> None:
+        """Prove again what was stored with less proof than is asked for, or withdraw it."""
+        await self._reprover.run()
 
     async def manifests_parsed(self) -> None:
         """Wait until manifests that have just been answered are read, within reason."""
@@ -126,181 +131,196 @@ class Channels:
         if self._parsing:
             await asyncio.wait(self._parsing)
 
-    def _skewed(
-        self,
-        flight: Flight,
-        files: ChannelFiles,
-        current: Mapping[str, Stored | None],
-        error: SkewError,
-    ) -> None:
-        """Answer with the last good generation, if its manifest and digest are here."""
-        self._parts.log.warning(
-            "channel-skew", key=flight.key, expected=error.stated, got=error.got
-        )
-        replies: dict[str, Reply] = {
-            key: stale(stored, 0) for key, stored in current.items() if stored is not None
-        }
-        if files.manifest.key in replies and files.digest.key in replies:
-            for key in flight.keys:
-                replies.setdefault(key, self._absence_of(key))
-            flight.answer(replies)
-
-    def _absence_of(self, key: str) -> StoredAnswer:
-        route = route_of_key(key)
-        if route is None:
-            raise ValueError(key)  # the keys come from routes
-        return absence(self._parts.entries.absent(route, self._parts.clock.now()))
-
-    async def _refresh(
-        self,
-        flight: Flight,
-        files: ChannelFiles,
-        current: Mapping[str, Stored | None],
-        asked: str,
-    ) -> None:
-        """One pass over the steps. Raises SkewError, UpstreamError, VerificationError."""
-        whole = self._whole(files, current)
-        result = await fetch_small(
-            self._parts,
-            flight,
-            files.digest,
-            None if whole is None else whole[files.digest.key].entry,
-        )
-        if isinstance(result, Absent):
-            await self._absent(flight, files)
-            return
-        if isinstance(result, Fetched):
-            arrived = await self._arrive(flight, files, result, whole)
-            if arrived is not None:
-                await self._switch(flight, files, arrived, is_first=whole is None)
-                return
-        if whole is not None:
-            await self._confirm(flight, files, whole, asked)
-
-    def _whole(
-        self, files: ChannelFiles, current: Mapping[str, Stored | None]
-    ) -> dict[str, Stored] | None:
-        """The stored generation with all its files, a remembered absent signature included."""
-        found = dict(current)
+    def _begin(self, flight: Flight, files: ChannelFiles, asked: str) -> _Refresh:
+        desk = self._parts.desk
+        stored = {key: desk.current(key) for key in files.keys}
+        if not all(self._prover.is_enough(files, found) for found in stored.values()):
+            stored = dict.fromkeys(files.keys)
+        found = dict(stored)
         if found[files.signature.key] is None:
-            signature = self._parts.desk.lookup(files.signature.key)
+            signature = desk.lookup(files.signature.key)
             if signature is not None and signature.entry.status == 404:
                 found[files.signature.key] = signature
-        whole = {key: stored for key, stored in found.items() if stored is not None}
-        return whole if len(whole) == len(found) else None
+        whole = {key: value for key, value in found.items() if value is not None}
+        return _Refresh(
+            flight=flight,
+            files=files,
+            asked=asked,
+            current=stored,
+            whole=whole if len(whole) == len(found) else None,
+        )
 
-    async def _arrive(
-        self,
-        flight: Flight,
-        files: ChannelFiles,
-        digest: Fetched,
-        whole: Mapping[str, Stored] | None,
-    ) -> _Arrived | None:
-        """Steps 3 and 4; None: what came is the stored generation."""
-        stated = parse_sha256_file(digest.content, files.digest.key)
-        if whole is not None and whole[files.digest.key].entry.digest == digest.digest:
-            return None
-        manifest = await fetch_small(self._parts, flight, files.manifest, None)
-        got = manifest.digest if isinstance(manifest, Fetched) else b""
-        if not isinstance(manifest, Fetched) or got != stated:
-            raise SkewError(files.manifest.key, stated=stated.hex(), got=got.hex() or "absent")
-        signature = await fetch_small(self._parts, flight, files.signature, None)
-        if not isinstance(signature, Fetched):
-            return _Arrived(manifest=manifest, digest=digest, signature=None)
-        check_content(files.signature, signature.content)
-        return _Arrived(manifest=manifest, digest=digest, signature=signature)
+    def _disagrees(self, refresh: _Refresh, error: GenerationError, *, is_first: bool) -> None:
+        """Tell it, once per flight; answer with the last good generation, if it is here."""
+        flight = refresh.flight
+        flight.holds.close()  # what came is of no use
+        if error.event and is_first:
+            digests: dict[str, object] = {}
+            if isinstance(error, SkewError):
+                digests = {"expected": error.stated, "got": error.got}
+            self._parts.log.warning(error.event, key=flight.key, reason=error.reason, **digests)
+        if refresh.has_copy:
+            now = self._parts.clock.now()
+            replies: dict[str, Reply] = {}
+            for route in refresh.files.routes:
+                stored = refresh.current[route.key]
+                entry = self._parts.entries.absent(route, now)
+                replies[route.key] = absence(entry) if stored is None else stale(stored, 0)
+            flight.answer(replies)
 
-    async def _switch(
-        self, flight: Flight, files: ChannelFiles, arrived: _Arrived, *, is_first: bool
-    ) -> None:
-        """Step 5. All entries carry one time, so that they become stale together."""
+    async def _refresh(self, refresh: _Refresh) -> None:
+        """One pass over the steps. Raises GenerationError, UpstreamError and others."""
+        files, whole = refresh.files, refresh.whole
+        known = None if whole is None else whole[files.digest.key].entry
+        result = await fetch_small(self._parts, refresh.flight, files.digest, known)
+        if isinstance(result, Absent):
+            await self._no_digest(refresh)
+            return
+        if isinstance(result, Fetched) and (known is None or known.digest != result.digest):
+            arrived = await fetch_rest(self._parts, refresh.flight, files, result)
+            proved = await self._prover.prove(files, arrived, date=files.date)
+            await self._take(refresh, proved)
+        elif whole is not None:
+            await self._confirm(refresh, whole, result.head)
+
+    async def _no_digest(self, refresh: _Refresh) -> None:
+        """No `.sha256`: no such channel, unless upstream has its manifest."""
+        files = refresh.files
+        if not files.is_dated:  # clients look for hundreds of dates that were never published
+            manifest = await fetch_small(self._parts, refresh.flight, files.manifest, None)
+            if isinstance(manifest, Fetched):
+                date = stated_date(manifest.content)
+                raise TornError(files.digest.key, "the .sha256 is not there", date=date)
+        await self._absent(refresh.flight, files)
+
+    async def _take(self, refresh: _Refresh, proved: Proved) -> None:
+        """Steps 5 and 6. Raises RollbackError, StoreError."""
+        files, whole = refresh.files, refresh.whole
+        await self.states.admit(files, proved.date)
         now = self._parts.clock.now()
-        outcome = "fwd=uri-miss; stored" if is_first else "fwd=stale; fwd-status=200; stored"
-        replies: dict[str, Reply] = {}
-        puts: list[tuple[Entry, bytes]] = []
-        absences: list[Entry] = []
-        for route, fetched in (
-            (files.manifest, arrived.manifest),
-            (files.digest, arrived.digest),
-            (files.signature, arrived.signature),
-        ):
-            if fetched is None:
-                absences.append(self._no_signature(route, now))
-                replies[route.key] = absence(absences[-1])
-                continue
-            entry = self._parts.entries.present(
-                route,
-                digest=fetched.digest,
-                head=fetched.head,
-                length=len(fetched.content),
-                now=now,
-                proof="generation",
+        outcome = "fwd=uri-miss; stored"
+        if whole is not None:
+            outcome = "fwd=stale; fwd-status=200; stored"
+        switch = switch_to(self._parts.entries, files, proved, now=now, outcome=outcome)
+        refresh.flight.answer(switch.replies)
+        if not proved.is_recovered:
+            self.states.settled(files)
+        if self._prover.needs_signature and proved.proof != SIGNED_GENERATION:
+            self.states.note_legacy(files.manifest.key)
+        self._read_soon(switch.puts[0])
+        kept = self._kept(refresh, proved, [entry for entry, _ in switch.puts])
+        await self._parts.keep(switch.puts, [*switch.absences, *kept])
+
+    def _kept(self, refresh: _Refresh, proved: Proved, entries: list[Entry]) -> list[Entry]:
+        """What is recorded beside a generation: the one before it, and its copy under the date."""
+        files, whole = refresh.files, refresh.whole
+        kept: list[Entry] = []
+        if whole is not None and not files.is_dated:
+            before = whole[files.manifest.key].entry.digest
+            if before != proved.arrived.manifest.digest:
+                kept += former_of(whole[key] for key in files.keys)
+        copy = dated_copy(files, proved, entries)
+        found = self._parts.desk.lookup(copy[0].key) if copy else None
+        if found is None or found.entry.status != 200:
+            return kept + copy
+        if found.entry.digest != copy[0].digest:
+            self._parts.log.warning(
+                "dated-differs", key=copy[0].key, reason="what stands under a date is kept"
             )
-            replies[route.key] = Inline(entry=entry, outcome=outcome, content=fetched.content)
-            puts.append((entry, fetched.content))
-        flight.answer(replies)
-        self._read_soon(puts[0])
-        await self._parts.keep(puts, absences)
+        elif found.entry.proof != SIGNED_GENERATION:
+            kept += copy
+        return kept
 
-    def _no_signature(self, route: Route, now: float) -> Entry:
-        """An absence that lasts as long as its generation, so that the three stay together."""
-        entry = self._parts.entries.absent(route, now)
-        if route.tempo is Tempo.FOREVER:
-            return entry  # a dated signature may still be uploaded
-        return self._parts.entries.confirmed(entry, route, now)
+    async def _recover(self, refresh: _Refresh, error: GenerationError) -> bool:
+        """Take the whole generation from its dated directory; False: there is none to take."""
+        files = refresh.files
+        try:
+            for date in await self._dates(refresh, error):
+                dated = dated_files(files, date)
+                if dated is not None and await self._take_dated(refresh, dated):
+                    return True
+        except StoreError as exc:
+            self._parts.log.warning(
+                "channel-not-recovered", key=files.manifest.key, reason=str(exc)
+            )
+        return False
 
-    async def _confirm(
-        self,
-        flight: Flight,
-        files: ChannelFiles,
-        whole: Mapping[str, Stored],
-        asked: str,
-    ) -> None:
+    async def _take_dated(self, refresh: _Refresh, dated: ChannelFiles) -> bool:
+        flight, files = refresh.flight, refresh.files
+        try:
+            arrived = await fetch_dated(self._parts, flight, dated)
+            if arrived is None:
+                return False
+            proved = await self._prover.prove(files, arrived, date=dated.date)
+            await self._take(refresh, replace(proved, is_recovered=True))
+        except (UpstreamError, VerificationError) as exc:
+            flight.holds.close()
+            self._parts.log.info("channel-not-recovered", key=dated.manifest.key, reason=str(exc))
+            return False
+        self._parts.log.info("channel-recovered", key=files.manifest.key, date=dated.date)
+        return True
+
+    async def _dates(self, refresh: _Refresh, error: GenerationError) -> list[str]:
+        """The directories worth a look: those of a newer generation than the one that is here."""
+        files = refresh.files
+        if files.is_dated:
+            return []
+        newest = await self.states.newest(files.name)
+        held = await self._stored_date(refresh) if refresh.has_copy else ""
+        dates = {date for date in (error.date, newest) if date and date >= newest}
+        return sorted((date for date in dates if date > held), reverse=True)
+
+    async def _stored_date(self, refresh: _Refresh) -> str:
+        stored = refresh.current[refresh.files.manifest.key]
+        content = None if stored is None else await self._parts.desk.read_small(stored)
+        return "" if content is None else stated_date(content)
+
+    async def _confirm(self, refresh: _Refresh, whole: Mapping[str, Stored], head: Head) -> None:
+        """Upstream vouches for what is stored. Raises RollbackError when newer was served since."""
+        files = refresh.files
+        await self.states.admit(files, await self._stored_date(refresh))
+        if await self._take_late_signature(refresh, whole):
+            return
+        self.states.settled(files)
         now = self._parts.clock.now()
-        again: dict[str, Stored] = {}
-        for route in (files.manifest, files.digest, files.signature):
+        replies: dict[str, Reply] = {}
+        entries: list[Entry] = []
+        for route in files.routes:
             stored = whole[route.key]
             if stored.entry.status == 404:
-                entry = self._no_signature(route, now)
+                entry = no_signature(self._parts.entries, route, now, stored.entry.voucher)
             else:
-                entry = self._parts.entries.confirmed(stored.entry, route, now)
-            again[route.key] = Stored(entry=entry, attestation=stored.attestation)
-        replies: dict[str, Reply] = {
-            key: StoredAnswer(stored=stored, outcome="fwd=stale; fwd-status=304")
-            for key, stored in again.items()
-        }
-        late = await self._late_signature(flight, files, again, asked)
-        if late is not None:
-            replies[late.entry.key] = late
-            del again[late.entry.key]
-        flight.answer(replies)
-        confirmed = [stored.entry for stored in again.values()]
-        if late is None:
-            await self._parts.remember(confirmed)
-        else:
-            await self._parts.keep([(late.entry, late.content)], confirmed)
+                said = head if route is files.digest else NO_HEAD
+                entry = self._parts.entries.confirmed(stored.entry, route, now, said)
+            again = Stored(entry=entry, attestation=stored.attestation)
+            replies[route.key] = StoredAnswer(stored=again, outcome="fwd=stale; fwd-status=304")
+            entries.append(entry)
+        refresh.flight.answer(replies)
+        await self._parts.remember(entries)
 
-    async def _late_signature(
-        self, flight: Flight, files: ChannelFiles, whole: Mapping[str, Stored], asked: str
-    ) -> Inline | None:
+    async def _take_late_signature(self, refresh: _Refresh, whole: Mapping[str, Stored]) -> bool:
         """A dated manifest never changes, so a signature that came later belongs to it."""
-        route = files.signature
+        files, route = refresh.files, refresh.files.signature
         is_missing = whole[route.key].entry.status == 404
-        if asked != route.key or not is_missing or route.tempo is not Tempo.FOREVER:
+        if refresh.asked != route.key or not is_missing or route.tempo is not Tempo.FOREVER:
+            return False
+        signature = await fetch_small(self._parts, refresh.flight, route, None)
+        manifest = await self._fetched(whole[files.manifest.key])
+        digest = await self._fetched(whole[files.digest.key])
+        if not isinstance(signature, Fetched) or manifest is None or digest is None:
+            return False
+        arrived = Arrived(manifest=manifest, digest=digest, signature=signature)
+        await self._take(refresh, await self._prover.prove(files, arrived, date=files.date))
+        return True
+
+    async def _fetched(self, stored: Stored) -> Fetched | None:
+        """What is stored, as it came."""
+        content = await self._parts.desk.read_small(stored)
+        entry = stored.entry
+        head = Head(etag=entry.upstream_etag, last_modified=entry.upstream_last_modified, length=-1)
+        if content is None:
             return None
-        fetched = await fetch_small(self._parts, flight, route, None)
-        if not isinstance(fetched, Fetched):
-            return None
-        check_content(route, fetched.content)
-        entry = self._parts.entries.present(
-            route,
-            digest=fetched.digest,
-            head=fetched.head,
-            length=len(fetched.content),
-            now=whole[files.manifest.key].entry.confirmed_at,
-            proof="generation",
-        )
-        return Inline(entry=entry, outcome="fwd=uri-miss; stored", content=fetched.content)
+        return Fetched(head=head, content=content, digest=entry.digest)
 
     async def _absent(self, flight: Flight, files: ChannelFiles) -> None:
         """Upstream has no such channel: withdraw what is stored of it, remember the absence."""
@@ -310,9 +330,9 @@ class Channels:
         if gone:
             await desk.withdraw(gone)
             self._parts.log.info("withdrawn", keys=gone, reason="upstream no longer has it")
+        self.states.settled(files)
         now = self._parts.clock.now()
-        routes = (files.manifest, files.digest, files.signature)
-        entries = [self._parts.entries.absent(route, now) for route in routes]
+        entries = [self._parts.entries.absent(route, now) for route in files.routes]
         flight.answer({entry.key: absence(entry) for entry in entries})
         await self._parts.remember(entries)
 

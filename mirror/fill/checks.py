@@ -47,7 +47,7 @@ class Parsed:
     digest: bytes = b""
 
 
-_NOTHING = Parsed()
+NOTHING_PARSED = Parsed()
 
 
 def check_content(route: Route, content: bytes) -> Parsed:
@@ -56,19 +56,19 @@ def check_content(route: Route, content: bytes) -> Parsed:
         return Parsed(digest=parse_sha256_file(content, route.key))
     if route.path.endswith((".asc", ".gpg.ascii")):
         _expect(route, content, content.lstrip().startswith(ARMOUR), "an armoured OpenPGP block")
-        return _NOTHING
+        return NOTHING_PARSED
     if route.kind is Kind.INDEX_FILE:
         return Parsed(index=parse_facts(route.key, content))
     if route.kind is Kind.MANIFESTS:
         parse_manifest_list(content)
-        return _NOTHING
+        return NOTHING_PARSED
     if route.path.endswith(".toml"):
         _expect(route, content, _is_toml(content), "TOML")
     elif route.path.endswith(".sh"):
         _expect(route, content, content.startswith(b"#!"), "a shell script")
     else:
         _expect(route, content, _is_plain_text(content), "plain text")
-    return _NOTHING
+    return NOTHING_PARSED
 
 
 def parse_facts(key: str, content: bytes) -> IndexFacts:

@@ -7,7 +7,7 @@ Rules:
    ask that kills its keeper must not kill every keeper after it.
 3. A growing body whose connection is lost asks again for its key; `bodies` says when it goes on.
 4. One PROGRESS moves all followers of its flight within one turn of the loop.
-5. Recency is the first thing dropped: bounded, at most once a second, never across a loss.
+5. What is told without waiting (`notices`) is dropped first, and never sent across a loss.
 
 A race, and why it is harmless:
     1. the last follower of a flight is released; CANCEL is sent
@@ -24,6 +24,7 @@ import asyncio
 import contextlib
 import functools
 import struct
+from collections.abc import Sequence
 
 from mirror.clock import Clock
 from mirror.events import EventLog
@@ -34,15 +35,17 @@ from mirror.fill.frames import INITIAL_CREDIT_BYTES, Frame, FrameError, FrameTyp
 from mirror.fill.link import KeeperLink
 from mirror.fill.messages import (
     Ask,
+    Check,
     Failed,
     GrowingAnswer,
     InlineAnswer,
     PassThroughAnswer,
     Progress,
+    Used,
     decode,
     decode_answer,
 )
-from mirror.fill.recency import Recency
+from mirror.fill.notices import Notices
 from mirror.store.files import REAL_FILES, Files
 from mirror.store.layout import blob_path
 
@@ -53,7 +56,6 @@ BACKOFF_LONGEST_S = 0.2  # a look at a local socket is cheap, and every miss wai
 GREETING_S = 2.0  # a keeper that accepts and says nothing is hung
 LOSSES_MAX = 3
 RETRY_AFTER_S = 2  # the supervisor has a keeper back in less
-USED_EVERY_S = 1.0
 _CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES // 4
 _CREDIT = struct.Struct("!I")
 _AWAY = Failed(status=503, reason="the keeper is away", retry_after_s=RETRY_AFTER_S)
@@ -91,9 +93,9 @@ class KeeperClient:
         self._followers = Followers()
         self._resuming: dict[GrowingBody, Exchange] = {}
         self._owed: dict[int, int] = {}  # stream -> bytes taken and not yet credited
-        self._recency = Recency()
-        self.used = self._recency.note  # bound once: this is on the hit path
-        self._used_timer: asyncio.TimerHandle | None = None
+        self._notices = Notices(self._tell, clock)
+        self.used = self._notices.used  # bound once: this is on the hit path
+        self.check = self._notices.check
 
     @property
     def _absence(self) -> Failed:
@@ -106,13 +108,12 @@ class KeeperClient:
     def start(self) -> None:
         """Begin to connect; must be called once, inside the running loop."""
         self._task = asyncio.create_task(self._stay_connected(), name="keeper client")
-        self._used_timer = asyncio.get_running_loop().call_later(USED_EVERY_S, self._send_used)
+        self._notices.start()
 
     async def aclose(self) -> None:
         """Disconnect; what waits ends with `Failed(503)`. Idempotent."""
         self._is_closed = True
-        if self._used_timer is not None:
-            self._used_timer.cancel()
+        self._notices.stop()
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -186,7 +187,7 @@ class KeeperClient:
         self._lost_at = self._clock.monotonic()
         self._last_stream = 0
         self._owed.clear()
-        self._recency.clear()
+        self._notices.clear()
         owners, self._streams = tuple(self._streams.values()), {}
         bodies = self._followers.scatter()
         if not self._is_closed:
@@ -353,7 +354,7 @@ class KeeperClient:
         else:
             self._settle(owner, failure or owner.complete())
 
-    # Credit and recency.
+    # Credit and notices.
 
     def _credit(self, stream: int, taken_bytes: int) -> None:
         """Give back what was taken, in steps: a frame per step, not per chunk."""
@@ -368,14 +369,12 @@ class KeeperClient:
             self._owed.pop(stream, None)
             self._cancel(stream)
 
-    def _send_used(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._used_timer = loop.call_later(USED_EVERY_S, self._send_used)
+    def _tell(self, type: FrameType, messages: Sequence[Used | Check]) -> None:
         if self._link is None or self._link.is_congested:
-            self._recency.clear()
+            self._notices.clear()  # else what could not be sent would count as sent
             return
-        for batch in self._recency.batches():
-            self._link.send(FrameType.USED, 0, batch)
+        for message in messages:
+            self._link.send(type, 0, message)
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed else "connected" if self._link else "away"

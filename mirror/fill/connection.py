@@ -35,6 +35,7 @@ from mirror.fill.frames import (
 )
 from mirror.fill.messages import (
     Ask,
+    Check,
     Failed,
     Hello,
     InlineAnswer,
@@ -51,7 +52,7 @@ GREETING_S = 5.0
 QUEUE_MAX_BYTES = 8388608  # 64 inline bodies in full credit would be 16 MiB; content waits earlier
 CONTENT_PAUSE_BYTES = 1048576  # content stops here; control frames go on up to the maximum
 STREAMS_MAX = 16384  # twice the connections of a worker
-USED_KEYS_MAX = 512
+NAMED_KEYS_MAX = 512  # in one USED or CHECK
 
 
 class Answers(Protocol):
@@ -60,6 +61,8 @@ class Answers(Protocol):
     async def ask(self, ask: Ask) -> Reply: ...
 
     def used(self, keys: tuple[str, ...]) -> None: ...
+
+    def check(self, keys: tuple[str, ...]) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -161,7 +164,9 @@ class WorkerConnection(asyncio.Protocol):
             case FrameType.END:
                 pass  # of a request's content; nobody waits for it yet
             case FrameType.USED:
-                self._used(decode(Used, frame.payload))
+                self._answers.used(_bounded(decode(Used, frame.payload).keys, frame.type))
+            case FrameType.CHECK:
+                self._answers.check(_bounded(decode(Check, frame.payload).keys, frame.type))
             case _:
                 raise FrameError(f"{frame.type.name} from a worker")
 
@@ -193,11 +198,6 @@ class WorkerConnection(asyncio.Protocol):
         stream = self._streams.get(frame.stream)
         if stream is not None:
             self._send_raw(FrameType.CREDIT, frame.stream, stream.receive.take(frame.payload))
-
-    def _used(self, used: Used) -> None:
-        if len(used.keys) > USED_KEYS_MAX:
-            raise FrameError(f"{len(used.keys)} keys in one USED")
-        self._answers.used(used.keys)
 
     # Answers out.
 
@@ -299,3 +299,9 @@ class WorkerConnection(asyncio.Protocol):
     def _misbehaves(self, reason: str) -> None:
         self._log.error("worker-cut-off", slot=self._slot, reason=reason)
         self.cut()
+
+
+def _bounded(keys: tuple[str, ...], type: FrameType) -> tuple[str, ...]:
+    if len(keys) > NAMED_KEYS_MAX:
+        raise FrameError(f"{len(keys)} keys in one {type.name}")
+    return keys

@@ -27,12 +27,14 @@ from mirror.errors import StoreError
 from mirror.fill.attests import Attests
 from mirror.fill.ports import BlobReader, PartialFile, Reservation, Resumable, StoreDoor
 from mirror.store.entry import Entry, Stored
+from mirror.store.knowledge import Statement
 from mirror.store.reader import BlobFile
 
 BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
 PUBLISH_THREADS = 4  # they wait for the disk, most of them for the same journal
 URGENT_THREADS = 2  # a reservation that has to evict does not hold up one that fits
 BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
+FEED_BYTES = 1048576
 GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch takes
 
 _T = TypeVar("_T")
@@ -91,16 +93,27 @@ class StoreDesk:
             return True
         return False
 
-    def vouched(self, path: str) -> bytes | None:
+    def vouched(self, path: str) -> Statement | None:
         return self._store.vouched(path)
 
     def entries_of_prefix(self, prefix: str) -> list[Entry]:
         return self._store.entries_of_prefix(prefix)
 
+    def entries_of_proof(self, proof: str) -> list[Entry]:
+        """Reads the whole table, 1 us per entry: for the start, and in a thread (`compute`)."""
+        return self._store.index.entries_of_proof(proof)
+
     async def read_small(self, stored: Stored) -> bytes | None:
         """Return the content of a stored small object, or None when its file is not usable."""
         content = await self.compute(self._reader.load_small, stored)
         return content if isinstance(content, bytes) else None
+
+    async def feed(self, stored: Stored, take: Callable[[bytes], None]) -> bool:
+        """Give `take` the whole content of a stored blob, in a thread, piece by piece.
+
+        False: its file is not usable. Raises StoreError when it cannot be read to its end.
+        """
+        return await self.compute(self._feed, stored, take)
 
     async def put(
         self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
@@ -211,6 +224,24 @@ class StoreDesk:
         for threads in (self._metadata, self._urgent, self._publishing):
             threads.shutdown(wait=True)
         self._bodies.shutdown(wait=True)
+
+    def _feed(self, stored: Stored, take: Callable[[bytes], None]) -> bool:
+        opened = self._reader.open_blob(stored)
+        if not isinstance(opened, BlobFile):
+            return False
+        try:
+            at = 0
+            while at < stored.entry.length:
+                piece = os.pread(opened.fd, FEED_BYTES, at)
+                if not piece:
+                    return False
+                take(piece)
+                at += len(piece)
+        except OSError as exc:
+            raise StoreError(stored.entry.key, f"cannot be read: {exc.strerror}") from exc
+        finally:
+            os.close(opened.fd)
+        return True
 
     async def _in(self, executor: ThreadPoolExecutor, call: Callable[..., _T], *values: Any) -> _T:
         return await finished(self._submit(executor, call, *values))

@@ -5,7 +5,7 @@ Steps of a large body:
    reserved, or the body passes through uncached;
 2. the partial is begun, or resumed where an earlier one ended;
 3. the flight is answered with the growing file, and bytes land;
-4. the digest decides: publish, or quarantine and fail.
+4. the digest decides, then the signature where one is required: publish, or quarantine and fail.
 
 Rules:
 1. Nothing is published, and the end of nothing is released, before the digest agrees.
@@ -13,6 +13,8 @@ Rules:
 3. Place and connection go back with the last byte; hashes and commits keep no other fill waiting.
 4. A disk that fails under a body cuts its followers off, with the event `body-cut-by-store`; their
    clients ask again, and the body then passes through.
+5. A signature is hashed in the thread and pass that hashes and writes (`_Fed`). What an earlier
+   fill left is read once more for it: the store hashes that prefix for the digest alone.
 
 Units: bytes. Runs in: keeper.
 """
@@ -37,16 +39,19 @@ from mirror.fill.parts import FillParts
 from mirror.fill.ports import PartialFile, Resumable
 from mirror.fill.relay import Relay, RelayClosedError
 from mirror.fill.replies import RETRY_AFTER_S, Growing, Inline, PassThrough, failed
+from mirror.fill.signatures import SignatureMismatchError, Signing
 from mirror.fill.small_fetch import THREAD_FROM_BYTES
 from mirror.fill.transfer import Transfer
 from mirror.route import policy
 from mirror.route.route import Route
 from mirror.store.entry import Entry
+from mirror.verify.openpgp import SignatureCheck
 
 # As many bytes as a stream may send at once (frames.INITIAL_CREDIT_BYTES): such a body is verified
 # before its first byte goes out, costs no file hand-over, and joins a group commit.
 SMALL_BODY_BYTES = 262144
 UNKNOWN_RESERVE_BYTES = 16777216  # first reservation for an unknown length; the partial extends it
+PREFIX_STEP_BYTES = 1048576
 CLAIM_WAIT_S = 5.0  # whoever asked is told in the same loop turn; longer means: nobody is left
 
 
@@ -58,6 +63,7 @@ class Order:
     route: Route
     expected: Expected
     outcome: str
+    signing: Signing | None = None
 
 
 class Downloads:
@@ -76,7 +82,8 @@ class Downloads:
         limit = policy.max_bytes(order.route.kind)
         # Of an unknown length nothing can be said beforehand, so it must fit the store.
         unknown_limit = min(self._parts.config.store.max_object, limit)
-        async with Line(self._parts, order.route, limit_bytes=unknown_limit) as line:
+        digest = order.expected.digest
+        async with Line(self._parts, order.route, limit_bytes=unknown_limit, digest=digest) as line:
             if not await line.open(await self._resumable(order)):
                 return False
             length = line.transfer.head.length
@@ -102,6 +109,7 @@ class Downloads:
             length=max(0, length),
             now=order.expected.confirmed_at,
             proof=order.expected.proof,
+            voucher=order.expected.voucher,
         )
 
     async def _inline(self, order: Order, line: Line) -> None:
@@ -113,6 +121,13 @@ class Downloads:
         if digest != order.expected.digest:
             await self._quarantine_content(entry, content, digest)
             _disagree(order, digest)
+        if order.signing is not None:
+            try:
+                await self._parts.desk.compute(order.signing.check.update, content)
+                entry = await self._verdict(order.signing, entry)
+            except SignatureMismatchError:
+                await self._quarantine_content(entry, content, digest)
+                raise
         order.flight.answer(
             {order.route.key: Inline(entry=entry, outcome=order.outcome, content=content)}
         )
@@ -162,13 +177,24 @@ class Downloads:
             if partial.landed < file.length or file.length < 0:
                 await line.transfer.begin_at(partial.landed)
             order.flight.answer({order.route.key: Growing(file=file)})
-            await self._land(line.transfer, partial, file)
+            fed: PartialFile = partial
+            if order.signing is not None:
+                fed = _Fed(partial, order.signing.check)
+                await desk.compute(fed.take_prefix)
+            await self._land(line.transfer, fed, file)
             await line.aclose()
             digest = await desk.digest(partial)
             if digest != order.expected.digest:
                 is_settled = True
                 await self._quarantine(partial, _reason(order, digest))
                 _disagree(order, digest)
+            if order.signing is not None:
+                try:
+                    file.entry = await self._verdict(order.signing, file.entry)
+                except SignatureMismatchError as exc:
+                    is_settled = True
+                    await self._quarantine(partial, str(exc))
+                    raise
             file.verify()
             published = replace(file.entry, length=file.landed)
             stored = await desk.publish(partial, [published])
@@ -213,9 +239,11 @@ class Downloads:
         try:
             async with asyncio.timeout(CLAIM_WAIT_S):
                 await relay.claimed.wait()
-            digest = await self._relay_chunks(transfer, relay)
+            digest = await self._relay_chunks(order, transfer, relay)
             if digest != order.expected.digest:
                 _disagree(order, digest)
+            if order.signing is not None:
+                await self._verdict(order.signing, entry)
             relay.finish()
             await relay.emptied()
         except TimeoutError:
@@ -229,15 +257,26 @@ class Downloads:
             relay.fail(StoreError(order.route.key, "the fill ended"))
             relay.close()
 
-    async def _relay_chunks(self, transfer: Transfer, relay: Relay) -> bytes:
+    async def _relay_chunks(self, order: Order, transfer: Transfer, relay: Relay) -> bytes:
         hasher = hashlib.sha256()
+
+        def update(chunk: bytes) -> None:
+            hasher.update(chunk)
+            if order.signing is not None:
+                order.signing.check.update(chunk)
+
         async for chunk in transfer.chunks():
             if len(chunk) >= THREAD_FROM_BYTES:
-                await self._parts.desk.compute(hasher.update, chunk)
+                await self._parts.desk.compute(update, chunk)
             else:
-                hasher.update(chunk)
+                update(chunk)
             await relay.put(chunk)
         return hasher.digest()
+
+    async def _verdict(self, signing: Signing, entry: Entry) -> Entry:
+        """Return the entry with its signature as the proof. Raises SignatureMismatchError."""
+        proof = await self._parts.desk.compute(signing.verdict)
+        return replace(entry, proof="signature", voucher=proof.fingerprint)
 
     async def _quarantine_content(self, entry: Entry, content: bytes, digest: bytes) -> None:
         """Keep bytes that disagree for a human to look at, if there is room for them."""
@@ -267,6 +306,39 @@ class Downloads:
         except StoreError as exc:
             self._parts.log.warning("not-quarantined", path=partial.path, reason=str(exc))
             await self._parts.desk.abandon(partial, keep=False)
+
+
+class _Fed:
+    """A partial whose bytes are also hashed for a signature, as they are written."""
+
+    def __init__(self, partial: PartialFile, check: SignatureCheck) -> None:
+        self._partial = partial
+        self._check = check
+        self.read = partial.read
+        self.digest = partial.digest
+        self.note = partial.note
+
+    @property
+    def path(self) -> str:
+        return self._partial.path
+
+    @property
+    def landed(self) -> int:
+        return self._partial.landed
+
+    def write(self, data: bytes) -> None:
+        self._partial.write(data)
+        self._check.update(data)
+
+    def take_prefix(self) -> None:
+        """Hash what had landed before; blocks. Raises StoreError."""
+        at = 0
+        while at < self._partial.landed:
+            piece = self._partial.read(at, PREFIX_STEP_BYTES)
+            if not piece:
+                raise StoreError(self._partial.path, "ends before what has landed")
+            self._check.update(piece)
+            at += len(piece)
 
 
 async def _sha256(desk: StoreDesk, content: bytes) -> bytes:

@@ -26,8 +26,12 @@ from mirror.clock import Clock
 from mirror.config import Config
 from mirror.errors import MirrorError, StoreError, UpstreamError
 from mirror.events import EventLog
+from mirror.fill.agreement import Agreements, Subject, verified_subject
 from mirror.fill.blobs import Blobs
-from mirror.fill.channel import Channels, channel_files
+from mirror.fill.channel import Channels
+from mirror.fill.channel_files import channel_files
+from mirror.fill.channel_states import ChannelState
+from mirror.fill.crate_checks import CrateChecks
 from mirror.fill.crates import CrateBook
 from mirror.fill.dates import DatedManifests
 from mirror.fill.desk import StoreDesk
@@ -37,12 +41,15 @@ from mirror.fill.flights import Flight, Flights, Held
 from mirror.fill.gates import gate_of
 from mirror.fill.held import Held as HeldRelease
 from mirror.fill.held import HeldReleases
+from mirror.fill.manifests import StoredManifests
 from mirror.fill.memory import MemoryBudget
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import BlobReader, StoreDoor, TrustState, UpstreamPool
+from mirror.fill.proof_files import ProofFiles
+from mirror.fill.release_key import ReleaseKeys
 from mirror.fill.replies import (
     RETRY_AFTER_S,
     Growing,
@@ -55,10 +62,12 @@ from mirror.fill.replies import (
     from_memory,
     stale,
 )
+from mirror.fill.signatures import Signatures
 from mirror.fill.small import SmallObjects
 from mirror.http.freshness import is_fresh
 from mirror.route.match import route_of_key
 from mirror.route.policy import states_digest
+from mirror.route.proofs import subject
 from mirror.route.route import Kind, Route, UpstreamName
 from mirror.store.entry import Stored
 
@@ -117,10 +126,16 @@ class Filler:
         )
         self._entries = parts.entries
         self._held = parts.held
-        crates = CrateBook(parts)
-        self._channels = Channels(parts)
-        self._expected = ExpectedDigests(parts, self, crates, self._channels.manifests_parsed)
-        self._blobs = Blobs(parts, self._expected)
+        self._crates = crates = CrateBook(parts)
+        check_s = config.freshness.crate_check
+        self._checks = CrateChecks(self, self._flights, clock, log, after_s=check_s)
+        keys = ReleaseKeys(parts, self)
+        self._channels = Channels(parts, keys)
+        manifests = StoredManifests(parts, self, self._channels.manifests_parsed)
+        self._signatures = signatures = Signatures(parts, ProofFiles(parts), keys)
+        self._expected = ExpectedDigests(parts, self, crates, manifests)
+        self._blobs = Blobs(parts, self._expected, signatures)
+        self._agreements = Agreements(parts, self, manifests, signatures)
         self._small = SmallObjects(parts, crates)
         self._dates = DatedManifests(parts, self)
 
@@ -138,9 +153,27 @@ class Filler:
         return sum(gate.waiting for gate in self._gates.values())
 
     @property
+    def checks(self) -> int:
+        """How many background checks of crates run or wait."""
+        return len(self._checks)
+
+    @property
     def held(self) -> list[HeldRelease]:
         """What upstream offers and this mirror refuses to take over, for `status`."""
         return list(self._held)
+
+    def channel_states(self) -> list[ChannelState]:
+        """How new the channels stable, beta and nightly are here, for `status`."""
+        return self._channels.states.heads()
+
+    def legacy_channels(self) -> list[str]:
+        """The keys of stored manifests that lack a signature which `[trust]` asks for of others."""
+        return self._channels.states.legacy()
+
+    async def reprove(self) -> None:
+        """Withdraw what is stored with less proof than is asked for; before workers are served."""
+        await self._channels.reprove()
+        await self._signatures.withdraw_unsigned()
 
     async def ask(self, ask: Ask) -> Reply:
         """Answer a worker. Never raises, except CancelledError, which leaves the flight alone."""
@@ -160,6 +193,10 @@ class Filler:
     def used(self, keys: Sequence[str]) -> None:
         """Note which keys workers served lately."""
         self._desk.touch(keys)
+
+    def check(self, keys: Sequence[str]) -> None:
+        """Look in the background whether the index still lists these crates."""
+        self._checks.check(keys)
 
     async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
         """See `fill.objects`."""
@@ -192,9 +229,15 @@ class Filler:
             raise StoreError(found.entry.key, "the stored copy is not usable")
         return content
 
+    async def verified(self, route: Route, *, since: float = ANY_TIME) -> Subject | None:
+        """See `fill.agreement`."""
+        return await verified_subject(route, await self._obtain(route, since))
+
     async def aclose(self) -> None:
         """End all flights, finish the commits; partials stay for the next start."""
+        await self._checks.aclose()
         await self._flights.aclose()
+        await self._crates.aclose()
         await self._channels.aclose()
         await self._desk.aclose()
 
@@ -213,7 +256,7 @@ class Filler:
         since = ANY_TIME
         if ask.purpose is Purpose.REVALIDATE and route.kind is Kind.CRATE:
             # Its bytes never become stale; what is checked is that the index still lists them.
-            since = self._clock.now() - self._config.freshness.index
+            since = self._clock.now() - self._config.freshness.crate_check
         reply = await self._obtain(route, since)
         if ask.claim and digest_of(reply) not in (b"", ask.claim):
             return _wrong_claim()
@@ -284,7 +327,12 @@ class Filler:
                 return self._channels.fill(flight, files, route.key)
 
             return _Job(key=files.manifest.key, keys=files.keys, run=channel)
-        fill = self._blobs.fill if states_digest(route.kind) else self._small.fill
+        if subject(route) is not None:
+            fill = self._agreements.fill
+        elif states_digest(route.kind) or route.kind is Kind.CHANNEL_V1:
+            fill = self._blobs.fill
+        else:
+            fill = self._small.fill
 
         def single(flight: Flight) -> Awaitable[None]:
             return fill(flight, route)

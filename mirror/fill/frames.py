@@ -7,8 +7,8 @@
 
 Rules:
 1. All integers are big-endian; `length` counts the payload, at most `MAX_PAYLOAD_BYTES`.
-2. Stream 0 is the connection itself (HELLO, PROGRESS, USED); requests use ids that the asking side
-   counts up from 1, never reused on one connection.
+2. Stream 0 is the connection itself (HELLO, PROGRESS, USED, CHECK); requests use ids that the
+   asking side counts up from 1, never reused on one connection.
 3. DATA is the only frame under credit: per stream and direction a sender starts with
    `INITIAL_CREDIT_BYTES` and gets more by CREDIT. Everything else is small and bounded.
 4. A frame of another version, an unknown type or a longer payload ends the connection.
@@ -38,6 +38,7 @@ class FrameType(enum.IntEnum):
     CANCEL = 7  # worker -> keeper: nobody waits for this stream any more
     PROGRESS = 8  # keeper -> worker, stream 0: one flight moved
     USED = 9  # worker -> keeper, stream 0: keys served lately
+    CHECK = 10  # worker -> keeper, stream 0: crates whose index entry wants a confirmation
 
 
 @dataclass(frozen=True, slots=True)

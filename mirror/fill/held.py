@@ -62,8 +62,11 @@ class HeldReleases:
         self._held.pop(str(release), None)
         return True
 
-    def hold(self, key: str, reason: str, release: Acceptance, *, event: str) -> None:
-        """Note that `release` is not taken over; the event is told when it is held first."""
+    def hold(
+        self, key: str, reason: str, release: Acceptance, *, event: str, **fields: str
+    ) -> None:
+        """Note that `release` is not taken over; the event is told, with `fields`, when it is held
+        first."""
         line = str(release)
         if line in self._held:
             return
@@ -75,6 +78,7 @@ class HeldReleases:
             key=key,
             reason=reason,
             hint=f"nothing to do unless it is right: then add {line!r} to [trust] accept",
+            **fields,
         )
 
     def clear(self, key: str) -> None:

@@ -21,12 +21,15 @@ from mirror.route.route import Route
 
 
 class Line:
-    """Use as `async with`; `open` first."""
+    """Use as `async with`; `open` first. `digest`: of the whole body."""
 
-    def __init__(self, parts: FillParts, route: Route, *, limit_bytes: int) -> None:
+    def __init__(
+        self, parts: FillParts, route: Route, *, limit_bytes: int, digest: bytes = b""
+    ) -> None:
         self._parts = parts
         self._route = route
         self._limit_bytes = limit_bytes
+        self._digest = digest
         self._place = AsyncExitStack()
         self.transfer = self._transfer()
 
@@ -81,4 +84,6 @@ class Line:
         await self._place.enter_async_context(gate.slot(self._route.key, lane))
 
     def _transfer(self) -> Transfer:
-        return Transfer(self._parts, self._route, limit_bytes=self._limit_bytes)
+        return Transfer(
+            self._parts, self._route, limit_bytes=self._limit_bytes, digest=self._digest
+        )

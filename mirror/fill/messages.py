@@ -126,6 +126,13 @@ class Used(Message, frozen=True, kw_only=True):
     keys: tuple[str, ...]
 
 
+class Check(Message, frozen=True, kw_only=True):
+    """Crates served although their index entry was confirmed a while ago: confirm it in the
+    background. At most 512 keys; nobody waits, and nothing is answered."""
+
+    keys: tuple[str, ...]
+
+
 Answer = StoredAnswer | GrowingAnswer | InlineAnswer | PassThroughAnswer | Failed
 
 _encoder = msgspec.msgpack.Encoder()
@@ -135,9 +142,9 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used)
+_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used, Check)
 _DECODERS: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
-    form: msgspec.msgpack.Decoder(form) for form in (Hello, Ask, Failed, Progress, Used)
+    form: msgspec.msgpack.Decoder(form) for form in (Hello, Ask, Failed, Progress, Used, Check)
 }
 _ANSWER: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 

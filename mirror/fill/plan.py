@@ -7,8 +7,12 @@ Rules:
 4. A client's claim is compared, never trusted: against a fresh stored response here (unequal: 404
    without a fetch), else by the keeper against the index.
 5. GET and HEAD are decided alike; no other method comes here.
+6. The bytes of a crate never become stale, but its index may stop listing it: a hit whose index
+   entry was confirmed more than `check_s` ago is served and checked behind it, after more than
+   `wait_s` it waits for the check.
+7. A file of a client's running sequence comes from the generation of that sequence, fresh or not.
 
-Units: `now` is Unix time.
+Units: `now` and `vouched_at` are Unix times.
 Does not: look at the file (its absence or change is found when it is opened; see `BLOB_GONE`).
 Runs in: worker. Pure.
 """
@@ -26,10 +30,14 @@ from mirror.store.entry import Stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
-    """The stored response is fresh; `ttl_s` None: it never becomes stale."""
+    """The stored response is to be served; `ttl_s` None: it never becomes stale.
+
+    `check`: its index entry wants a confirmation, which this answer does not wait for.
+    """
 
     stored: Stored
     ttl_s: int | None
+    check: bool = False
 
     @property
     def outcome(self) -> str:
@@ -77,6 +85,18 @@ STALE_ABSENCE = AskKeeper(purpose=Purpose.FETCH, forward=Forward.STALE)
 BLOB_GONE = AskKeeper(purpose=Purpose.FETCH, forward=Forward.MISS)
 # The file is there and is not the attested one: the keeper hashes it before anybody serves it.
 BLOB_CHANGED = AskKeeper(purpose=Purpose.ATTEST, forward=Forward.MISS)
+# A crate whose bytes are right; whether its index still lists it was asked too long ago.
+UNCONFIRMED = AskKeeper(purpose=Purpose.REVALIDATE, forward=Forward.STALE)
+# What is stored is of another generation than what this client got a moment ago.
+OTHER_GENERATION = AskKeeper(purpose=Purpose.REVALIDATE, forward=Forward.MISS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CratePatience:
+    """How long a confirmation of a crate's index entry is good for, in seconds."""
+
+    check_s: float
+    wait_s: float
 
 
 def decide(stored: Stored | None, now: float, *, claim: bytes = b"") -> Decision:
@@ -92,3 +112,30 @@ def decide(stored: Stored | None, now: float, *, claim: bytes = b"") -> Decision
     if claim and claim != entry.digest:
         return Absent(stored=stored, reason=AbsentReason.CLAIM, ttl_s=ttl_s)
     return Serve(stored=stored, ttl_s=ttl_s)
+
+
+def decide_crate(
+    decision: Decision, patience: CratePatience, *, vouched_at: float, now: float
+) -> Decision:
+    """Return what becomes of `decision` about a crate.
+
+    `vouched_at` is when an upstream last said, by the crate's index file, that this version is
+    listed; 0: never.
+    """
+    if not isinstance(decision, Serve):
+        return decision
+    # A clock that was set back makes a confirmation young, as it does an Age.
+    unconfirmed_s = now - vouched_at
+    if unconfirmed_s > patience.wait_s:
+        return UNCONFIRMED
+    if unconfirmed_s > patience.check_s:
+        return Serve(stored=decision.stored, ttl_s=decision.ttl_s, check=True)
+    return decision
+
+
+def pinned(stored: Stored, now: float) -> Serve | Absent:
+    """Return the answer from an entry that a running sequence names, fresh or not."""
+    ttl_s = freshness.ttl_s(stored.entry.fresh_until, now)
+    if stored.entry.status == 200:
+        return Serve(stored=stored, ttl_s=ttl_s)
+    return Absent(stored=stored, reason=AbsentReason.REMEMBERED, ttl_s=ttl_s)

@@ -15,6 +15,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from mirror.store.entry import Entry, Stored
+from mirror.store.knowledge import Statement
+from mirror.store.state import CrateRecord
 
 
 class PartialFile(Protocol):
@@ -29,6 +31,8 @@ class PartialFile(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def digest(self) -> bytes: ...
+
+    def read(self, offset: int, size: int) -> bytes: ...
 
     def note(self) -> None: ...
 
@@ -48,6 +52,8 @@ class Resumable(Protocol):
 
 class IndexDoor(Protocol):
     def lookup(self, key: str) -> Stored | None: ...
+
+    def entries_of_proof(self, proof: str) -> list[Entry]: ...
 
 
 class MetadataDoor(Protocol):
@@ -95,7 +101,7 @@ class TrustDoor(Protocol):
 
     def vouch(self, manifest: Entry, pairs: Iterable[tuple[str, bytes]]) -> None: ...
 
-    def vouched(self, path: str) -> bytes | None: ...
+    def vouched(self, path: str) -> Statement | None: ...
 
     def manifest_read(self, key: str) -> bytes | None: ...
 
@@ -120,6 +126,12 @@ class TrustState(Protocol):
 
     def set_fact(self, name: str, value: str) -> None: ...
 
+    def crate_record(self, name: str) -> bytes | None: ...
+
+    def put_crate_records(self, records: Sequence[CrateRecord]) -> None: ...
+
+    def marked_crates(self) -> list[str]: ...
+
 
 class StoreDoor(MetadataDoor, BlobDoor, TrustDoor, Protocol):
     @property
@@ -135,10 +147,17 @@ class BlobReader(Protocol):
 
 
 class UpstreamResponse(Protocol):
-    """`fields` have lower-case names; several lines are joined by ", "."""
+    """`fields` have lower-case names; several lines are joined by ", ".
+
+    `stated_sha256` is the checksum that the store behind upstream states of the content as it is
+    sent; b"": none.
+    """
 
     @property
     def status(self) -> int: ...
+
+    @property
+    def stated_sha256(self) -> bytes: ...
 
     @property
     def fields(self) -> Mapping[str, str]: ...
@@ -148,5 +167,7 @@ class UpstreamResponse(Protocol):
 
 class UpstreamPool(Protocol):
     def get(
-        self, path: str, *, fields: Mapping[str, str]
-    ) -> AbstractAsyncContextManager[UpstreamResponse]: ...
+        self, path: str, *, fields: Mapping[str, str], expected_sha256: bytes = b""
+    ) -> AbstractAsyncContextManager[UpstreamResponse]:
+        """Raises VerificationError when upstream states another digest than the expected one."""
+        ...

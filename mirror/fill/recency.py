@@ -1,4 +1,4 @@
-"""Keys served lately, on their way to the keeper's eviction order.
+"""Keys served lately, on their way to the keeper's eviction order; and how keys fit frames.
 
 Rules:
 1. Bounded: what exceeds `USED_MAX` between two batches is not noted (the next second is as good).
@@ -8,6 +8,8 @@ Runs in: worker. Pure.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from mirror.fill.frames import MAX_PAYLOAD_BYTES
 from mirror.fill.messages import Used
@@ -39,16 +41,21 @@ class Recency:
     def batches(self) -> list[Used]:
         """Return what was noted and begin anew."""
         keys, self._keys = self._keys, set()
-        batches: list[Used] = []
-        batch: list[str] = []
-        batch_bytes = 0
-        for key in keys:
-            key_bytes = len(key) + _PER_KEY_BYTES
-            if batch and batch_bytes + key_bytes > _BATCH_BYTES:
-                batches.append(Used(keys=tuple(batch)))
-                batch, batch_bytes = [], 0
-            batch.append(key)
-            batch_bytes += key_bytes
-        if batch:
-            batches.append(Used(keys=tuple(batch)))
-        return batches
+        return [Used(keys=batch) for batch in framed(keys)]
+
+
+def framed(keys: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return `keys` in batches, each of which fits a frame."""
+    batches: list[tuple[str, ...]] = []
+    batch: list[str] = []
+    batch_bytes = 0
+    for key in keys:
+        key_bytes = len(key) + _PER_KEY_BYTES
+        if batch and batch_bytes + key_bytes > _BATCH_BYTES:
+            batches.append(tuple(batch))
+            batch, batch_bytes = [], 0
+        batch.append(key)
+        batch_bytes += key_bytes
+    if batch:
+        batches.append(tuple(batch))
+    return batches

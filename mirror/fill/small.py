@@ -1,24 +1,33 @@
 """Fill one small object whose digest nobody states: conditional request, check, answer, store.
 
 Rules:
-1. Nothing is answered or stored before its content passed `checks`.
+1. Nothing is answered or stored before its content passed `checks` and `small_proofs`.
 2. A checked object is answered inline and becomes durable afterwards.
 3. The same bytes again are a confirmation, whatever status brought them.
-4. When an index file is replaced or gone, crates that it no longer lists go first (`crates`).
+4. An index file is compared with its crate's history before it is answered: what it may not say
+   is trouble, and crates that it no longer lists go first (`crates`).
 
 Runs in: keeper.
 """
 
 from __future__ import annotations
 
-from mirror.errors import MirrorError, UpstreamError, VerificationError
-from mirror.fill.checks import Parsed, check_content
+from mirror.errors import MirrorError, VerificationError
+from mirror.fill.checks import NOTHING_PARSED, Parsed, check_content
 from mirror.fill.crates import CrateBook
 from mirror.fill.flights import Flight
 from mirror.fill.outcomes import Outcomes
 from mirror.fill.parts import FillParts
 from mirror.fill.replies import Inline
-from mirror.fill.small_fetch import THREAD_FROM_BYTES, Absent, Fetched, Unchanged, fetch_small
+from mirror.fill.small_fetch import (
+    THREAD_FROM_BYTES,
+    Absent,
+    Fetched,
+    FetchResult,
+    Unchanged,
+    fetch_small,
+)
+from mirror.fill.small_proofs import RustupRollbackError, SmallProof, SmallProofs
 from mirror.route.route import Kind, Route
 from mirror.store.entry import Stored
 
@@ -30,24 +39,34 @@ class SmallObjects:
         self._parts = parts
         self._crates = crates
         self._outcomes = Outcomes(parts)
+        self._proofs = SmallProofs(parts)
 
     async def fill(self, flight: Flight, route: Route) -> None:
         current = self._parts.desk.current(route.key)
         try:
             known = None if current is None else current.entry
             result = await fetch_small(self._parts, flight, route, known)
+            parsed = NOTHING_PARSED
+            proof = SmallProof(proof="parsed")
             if isinstance(result, Fetched):
                 parsed = await self._check(route, result.content)
-        except (UpstreamError, VerificationError) as exc:
+                proof = await self._proofs.of(route, result.content)
+        except MirrorError as exc:
             self._refused(route, exc)
             self._outcomes.trouble(flight, {route.key: current}, exc)
             return
+        try:
+            await self._consult(route, result, parsed, current)
+        except MirrorError as exc:
+            copy = self._parts.desk.current(route.key)
+            self._outcomes.trouble(flight, {route.key: copy}, exc)
+            return
         if isinstance(result, Absent):
-            await self._absent(flight, route, current)
+            await self._outcomes.absent(flight, route)
         elif isinstance(result, Fetched) and (
             current is None or result.digest != current.entry.digest
         ):
-            await self._replace(flight, route, result, parsed, current)
+            await self._replace(flight, route, result, proof, current)
         elif current is not None:
             status = 304 if isinstance(result, Unchanged) else 200
             await self._outcomes.confirmed(
@@ -66,32 +85,41 @@ class SmallObjects:
 
     def _refused(self, route: Route, error: MirrorError) -> None:
         if isinstance(error, VerificationError):
-            self._parts.log.error(
-                "content-refused", key=route.key, expected=error.expected, got=error.got
-            )
+            is_rollback = isinstance(error, RustupRollbackError)
+            event = "rustup-release-rollback" if is_rollback else "content-refused"
+            self._parts.log.error(event, key=route.key, expected=error.expected, got=error.got)
 
-    async def _absent(self, flight: Flight, route: Route, current: Stored | None) -> None:
-        if route.kind is Kind.INDEX_FILE and current is not None:
-            await self._crates.vanished(current)
-        await self._outcomes.absent(flight, route)
+    async def _consult(
+        self, route: Route, result: FetchResult, parsed: Parsed, current: Stored | None
+    ) -> None:
+        """Compare an index file with its crate's history. Raises MirrorError: it is not for us."""
+        if route.kind is not Kind.INDEX_FILE:
+            return
+        if isinstance(result, Absent):
+            await self._crates.vanished(route, current)
+        elif current is not None and (
+            isinstance(result, Unchanged) or result.digest == current.entry.digest
+        ):
+            await self._crates.confirmed(route, current)
+        elif isinstance(result, Fetched) and parsed.index is not None:
+            await self._crates.replaced(route, result.digest, parsed.index, current)
 
     async def _replace(
         self,
         flight: Flight,
         route: Route,
         fetched: Fetched,
-        parsed: Parsed,
+        proof: SmallProof,
         current: Stored | None,
     ) -> None:
-        if parsed.index is not None:
-            await self._crates.replaced(fetched.digest, parsed.index)
         entry = self._parts.entries.present(
             route,
             digest=fetched.digest,
             head=fetched.head,
             length=len(fetched.content),
             now=self._parts.clock.now(),
-            proof="parsed",
+            proof=proof.proof,
+            voucher=proof.voucher,
         )
         outcome = "fwd=uri-miss; stored"
         if current is not None:

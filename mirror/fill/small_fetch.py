@@ -15,14 +15,15 @@ Runs in: keeper.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from mirror.errors import UpstreamError
 from mirror.fill.coding import GZIP_NAMES, CodingError, decode_content
 from mirror.fill.entries import Head, head_of
-from mirror.fill.flights import Flight
 from mirror.fill.memory import MemoryFullError, MemoryShare
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import UpstreamResponse
@@ -55,18 +56,25 @@ class Fetched:
     digest: bytes
 
 
+class Holder(Protocol):
+    """Whoever needs the content; a flight is one."""
+
+    @property
+    def holds(self) -> contextlib.ExitStack: ...
+
+
 FetchResult = Unchanged | Absent | Fetched
 
 
 async def fetch_small(
-    parts: FillParts, flight: Flight, route: Route, known: Entry | None
+    parts: FillParts, holder: Holder, route: Route, known: Entry | None
 ) -> FetchResult:
     """Ask upstream; `known` is the stored copy to ask about. Raises UpstreamError.
 
-    The content counts in the memory budget until `flight.holds` is closed.
+    The content counts in the memory budget until `holder.holds` is closed.
     """
     share = parts.memory.share(route.key)
-    flight.holds.callback(share.release)
+    holder.holds.callback(share.release)
     attempts = parts.config.upstream.attempts
     for failures in range(1, attempts + 1):
         response_began = False
@@ -128,6 +136,9 @@ async def _read(
             content, digest = _decode_and_hash(coded, coding, limit)
     except CodingError as exc:
         raise _unusable(route, response, str(exc)) from exc
+    if response.stated_sha256 not in (b"", digest) and not coding:
+        # A stored checksum covers what travels; nobody else may vouch for an index file.
+        raise UpstreamError(route.key, "other bytes than the checksum that upstream states")
     share.shrink_to(len(content))
     return Fetched(head=head_of(response.fields), content=content, digest=digest)
 

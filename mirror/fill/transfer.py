@@ -10,6 +10,7 @@ Rules:
 5. What an earlier fill left is asked for from its end on (RFC 9110 13.1.5) in the first request: a
    200 is then the whole, and whatever else but absence is asked again for the whole.
 6. A body is never longer than its announced length, nor than `limit_bytes`.
+7. A store that states another SHA-256 than `digest` is not read from: the pool asks elsewhere.
 
 Units: byte offsets. Does not: verify, write, or keep content.
 Runs in: keeper.
@@ -50,12 +51,15 @@ def is_absent(route: Route, status: int) -> bool:
 class Transfer:
     """One body on its way. Use as `async with`; call `open` once, then read `chunks`."""
 
-    def __init__(self, parts: FillParts, route: Route, *, limit_bytes: int) -> None:
+    def __init__(
+        self, parts: FillParts, route: Route, *, limit_bytes: int, digest: bytes = b""
+    ) -> None:
         self.head = Head(etag="", last_modified="", length=-1)
         self.offset = 0  # of the next byte that `chunks` gives
         self._parts = parts
         self._route = route
         self._limit = limit_bytes
+        self._digest = digest
         self._stack = AsyncExitStack()
         self._response: UpstreamResponse | None = None
         self._skip = 0
@@ -207,7 +211,9 @@ class Transfer:
         # identity: the digest is that of the file, and a coded part cannot be put together.
         wanted = {"Accept-Encoding": "identity", **fields}
         response = await self._stack.enter_async_context(
-            self._parts.pool(self._route).get(self._route.path, fields=wanted)
+            self._parts.pool(self._route).get(
+                self._route.path, fields=wanted, expected_sha256=self._digest
+            )
         )
         self._response = response
         return response

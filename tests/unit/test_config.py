@@ -107,8 +107,52 @@ def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
             id="host-with-port",
         ),
         pytest.param(
-            "[upstream.crates]\nurls = ['s3://bucket/x']", "upstream.crates.urls",
-            "not available in this version", id="s3",
+            "[upstream.crates]\nurls = ['s3://b/x']", "upstream.crates.urls", "s3://bucket",
+            id="s3-bucket",
+        ),
+        pytest.param(
+            "[upstream.crates]\nurls = ['s3://bucket/x?y']", "upstream.crates.urls", "query",
+            id="s3-query",
+        ),
+        pytest.param(
+            "[upstream.crates]\nurls = ['s3://bucket']\nconnect_to = 'h:1'",
+            "upstream.crates.connect_to", r"s3\.endpoint", id="s3-connect-to",
+        ),
+        pytest.param(
+            "[upstream.index.s3]\naddressing = 'dns'", "upstream.index.s3.addressing", "virtual",
+            id="s3-addressing",
+        ),
+        pytest.param(
+            "[upstream.index.s3]\nendpoint = 'host'", "upstream.index.s3.endpoint", "https",
+            id="s3-endpoint",
+        ),
+        pytest.param(
+            "[upstream.index.s3]\nregion = 'EU West'", "upstream.index.s3.region", "eu-central-1",
+            id="s3-region",
+        ),
+        pytest.param(
+            "[upstream.index.s3]\naccess_key_id = 'A'",
+            "upstream.index.s3.secret_access_key_file", "belong together", id="s3-no-secret",
+        ),
+        pytest.param(
+            "[upstream.index.s3]\nsecret_access_key_file = 'f'",
+            "upstream.index.s3.access_key_id", "belong together", id="s3-no-key",
+        ),
+        pytest.param(
+            "[upstream.releases.s3]\nanonymous = true\nrequester_pays = true",
+            "upstream.releases.s3.requester_pays", "anonymous", id="s3-anonymous-payer",
+        ),
+        pytest.param(
+            "[upstream.releases.s3]\nrole_arn = 'reader'", "upstream.releases.s3.role_arn",
+            "arn:aws", id="s3-role",
+        ),
+        pytest.param(
+            "[upstream.releases.s3]\nexternal_id = 'x'", "upstream.releases.s3.external_id",
+            "2 to 1224", id="s3-short-external-id",
+        ),
+        pytest.param(
+            "[upstream.releases.s3]\nexternal_id = 'xy'", "upstream.releases.s3.external_id",
+            "role_arn", id="s3-external-id-alone",
         ),
         pytest.param("[upstream.crates]\nurls = []", "upstream.crates.urls", "one URL", id="none"),
         pytest.param(

@@ -19,8 +19,9 @@ from pathlib import Path
 import msgspec
 
 from mirror.clock import Clock
-from mirror.config import ByteSize, Config, State, Upstream
+from mirror.config import ByteSize, Config, State, Trust, Upstream
 from mirror.config import Store as StoreConfig
+from mirror.fill.disowned import withdraw_disowned
 from mirror.fill.filler import Filler
 from mirror.fill.messages import Ask, Purpose
 from mirror.fill.replies import Growing, Inline, Reply
@@ -98,7 +99,13 @@ class World:
     """One keeper. Use as `async with`; `restart` is a crash and a start."""
 
     def __init__(
-        self, path: Path, *, budget: int = 1 << 30, max_object: int = 1 << 30, **upstream: object
+        self,
+        path: Path,
+        *,
+        budget: int = 1 << 30,
+        max_object: int = 1 << 30,
+        trust: Mapping[str, object] | None = None,
+        **upstream: object,
     ) -> None:
         self.path = path
         self.clock = FakeClock()
@@ -116,6 +123,10 @@ class World:
             ),
             state=State(path=str(path / "state")),
             upstream=msgspec.structs.replace(Upstream(), **upstream),
+            # Most tests are not about signatures; those that are say so.
+            trust=msgspec.structs.replace(
+                Trust(), **{"channel_manifest": "digest", **(trust or {})}
+            ),
         )
         self.pauses: list[float] = []
         self._vouched: dict[str, bytes] = {}
@@ -133,6 +144,7 @@ class World:
         )
         self.reader = StoreReader(self.config.store.path)
         self.state = StateDatabase.open(str(self.path / "state" / "state.db"))
+        withdraw_disowned(self.store, self.state, self.log)
 
     def start(self) -> None:
         self.filler = Filler(
@@ -150,6 +162,7 @@ class World:
 
     async def __aenter__(self) -> World:
         self.start()
+        await self.filler.reprove()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -169,6 +182,7 @@ class World:
         (self.path / "store" / "index.db").unlink()
         self._open()
         self.start()
+        await self.filler.reprove()
 
     async def restart(self) -> None:
         await self.filler.aclose()
@@ -177,6 +191,7 @@ class World:
         self.state.close()
         self._open()
         self.start()
+        await self.filler.reprove()
 
     async def sleep(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -210,7 +225,7 @@ class World:
             fetched_at=START,
             confirmed_at=START,
             fresh_until=START,
-            proof="generation",
+            proof="signed-generation",
         )
         self.store.vouch(manifest, self._vouched.items())
 

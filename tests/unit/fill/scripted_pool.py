@@ -60,6 +60,7 @@ class Response:
         request.status = status
         self.status = status
         self.fields = fields
+        self.stated_sha256 = b""
         self._body = body
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -92,7 +93,9 @@ class ScriptedPool:
         return sum(request.sent for request in self.requests if request.path == path)
 
     @contextlib.asynccontextmanager
-    async def get(self, path: str, *, fields: Mapping[str, str]) -> AsyncIterator[Response]:
+    async def get(
+        self, path: str, *, fields: Mapping[str, str], expected_sha256: bytes = b""
+    ) -> AsyncIterator[Response]:
         request = Request(path=path, fields=dict(fields))
         self.requests.append(request)
         if self.outage:

@@ -171,14 +171,25 @@ async def test_a_signature_never_outlives_its_manifest(tmp_path: Path) -> None:
         assert signature.entry.status == 404
 
 
-async def test_an_absent_channel_is_absent_with_one_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("base", "paths"),
+    [
+        pytest.param(DATED, [DATED + ".sha256"], id="dated"),
+        # The second shows that the first is not missing from a channel that is being published.
+        pytest.param(BASE, [BASE + ".sha256", BASE], id="head"),
+    ],
+)
+async def test_an_absent_channel_is_absent_with_few_requests(
+    tmp_path: Path, base: str, paths: list[str]
+) -> None:
     async with World(tmp_path) as world:
         for suffix in (".sha256", "", ".asc"):
-            reply = await world.ask(key(suffix))
+            reply = await world.ask(key(suffix, base))
             assert isinstance(reply, StoredAnswer)
             assert reply.stored.entry.status == 404
             await world.settled()
-        assert world.releases.paths() == [BASE + ".sha256"]
+        asked = [path for path in world.releases.paths() if path != "/manifests.txt"]
+        assert asked == paths
 
 
 async def test_a_channel_that_upstream_drops_is_withdrawn_whole(tmp_path: Path) -> None:
@@ -224,13 +235,14 @@ async def test_trouble_between_the_files_mixes_nothing(tmp_path: Path) -> None:
         assert len(world.releases.played) == 1
 
 
-async def test_a_sha256_file_without_a_digest_is_trouble(tmp_path: Path) -> None:
+async def test_a_sha256_file_without_a_digest_is_held_and_then_503(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         publish(world, ONE)
         world.releases.put(BASE + ".sha256", b"<html>")
         reply = await world.ask(key())
         assert isinstance(reply, Failed)
-        assert reply.status == 502
+        assert (reply.status, "sha256 digest" in reply.reason) == (503, True)
+        assert world.log.named("channel-refused")
 
 
 async def test_a_dated_generation_is_kept_for_ever(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mirror.fill.frames import (
 )
 from mirror.fill.link import KeeperLink
 from mirror.fill.messages import (
+    Check,
     Failed,
     Hello,
     StoredAnswer,
@@ -270,8 +271,48 @@ class TestRecency:
     async def test_keys_are_dropped_without_a_keeper(self, tmp_path: Path) -> None:
         async with keeper_and_client(tmp_path, is_started=False) as (_, client, _log):
             client.used("a")
-            client._send_used()
-            assert client._recency.batches() == []
+            client._tell(FrameType.USED, client._notices._recency.batches())
+            assert client._notices._recency.batches() == []
+
+
+class TestChecks:
+    async def test_crates_of_one_turn_share_a_message_and_are_named_once(
+        self, tmp_path: Path
+    ) -> None:
+        async with keeper_and_client(tmp_path) as (keeper, client, _):
+            await eventually(lambda: client.is_connected)
+            for key in ("a", "b", "a"):
+                client.check(key)
+            frame = await keeper.take(FrameType.CHECK)
+            assert (frame.stream, sorted(decode(Check, frame.payload).keys)) == (0, ["a", "b"])
+            client.check("a")  # too soon
+            client.check("c")
+            frame = await keeper.take(FrameType.CHECK)
+            assert decode(Check, frame.payload).keys == ("c",)
+
+    async def test_a_check_that_found_no_keeper_is_wanted_again_by_the_next_hit(
+        self, tmp_path: Path
+    ) -> None:
+        async with keeper_and_client(tmp_path) as (keeper, client, _):
+            await eventually(lambda: client.is_connected)
+            client.check("a")
+            await keeper.take(FrameType.CHECK)
+            await keeper.kill()
+            await eventually(lambda: not client.is_connected)
+            client.check("a")
+            await eventually(lambda: repr(client._notices) == "<Notices 0 used, 0 to check>")
+            await keeper.start()
+            await eventually(lambda: client.is_connected)
+            client.check("a")
+            frame = await keeper.take(FrameType.CHECK)
+            assert decode(Check, frame.payload).keys == ("a",)
+
+    async def test_a_closed_client_keeps_no_timer(self, tmp_path: Path) -> None:
+        async with keeper_and_client(tmp_path) as (_, client, _log):
+            client.check("a")
+            await client.aclose()
+            client.check("b")
+            assert client._notices._check_timer is None
 
 
 def test_the_worker_side_loads_no_upstream_library() -> None:

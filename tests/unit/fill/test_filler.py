@@ -15,7 +15,7 @@ from tests.unit.fill.keeper_world import World, index_lines, inline, noise, sha2
 from tests.unit.fill.scripted_pool import Step
 
 HEAD = "releases:/rustup/release-stable.toml"
-TOML = b"version = '1.29.0'\n"
+TOML = b"schema-version = '1'\nversion = '1.29.0'\n"
 
 
 @pytest.mark.parametrize(

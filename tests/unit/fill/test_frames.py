@@ -53,7 +53,9 @@ def test_a_payload_over_the_limit_is_a_misuse() -> None:
     ("raw", "reason"),
     [
         pytest.param(
-            bytes([PROTOCOL_VERSION + 1, 1]) + bytes(10), "protocol version 2", id="version"
+            bytes([PROTOCOL_VERSION + 1, 1]) + bytes(10),
+            f"protocol version {PROTOCOL_VERSION + 1}",
+            id="version",
         ),
         pytest.param(bytes([PROTOCOL_VERSION, 77]) + bytes(10), "frame type 77", id="type"),
         pytest.param(

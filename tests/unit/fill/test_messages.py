@@ -11,6 +11,7 @@ from mirror.fill.frames import MAX_PAYLOAD_BYTES
 from mirror.fill.messages import (
     Answer,
     Ask,
+    Check,
     Failed,
     FlightState,
     GrowingAnswer,
@@ -73,6 +74,7 @@ def test_each_other_form_comes_back_as_it_was_sent() -> None:
     assert decode(Progress, encode(failed)) == failed
     assert decode(Hello, encode(Hello(slot=-1, pid=7))) == Hello(slot=-1, pid=7, fillers=1)
     assert decode(Used, encode(Used(keys=("a", "b")))) == Used(keys=("a", "b"))
+    assert decode(Check, encode(Check(keys=("a",)))) == Check(keys=("a",))
     assert decode(Failed, encode(FAILED)) == FAILED
 
 

@@ -12,14 +12,19 @@ from mirror.fill.plan import (
     BLOB_CHANGED,
     BLOB_GONE,
     NOTHING_STORED,
+    OTHER_GENERATION,
     STALE,
     STALE_ABSENCE,
+    UNCONFIRMED,
     Absent,
     AbsentReason,
     AskKeeper,
+    CratePatience,
     Decision,
     Serve,
     decide,
+    decide_crate,
+    pinned,
 )
 from mirror.store.entry import Attestation, Stored
 from tests.unit.fill.fake_keeper import entry
@@ -109,12 +114,56 @@ def test_a_stale_absence_is_fetched_and_never_kept_for_an_upstream_failure() -> 
         pytest.param(STALE_ABSENCE, Purpose.FETCH, "fwd=stale", id="stale-absence"),
         pytest.param(BLOB_GONE, Purpose.FETCH, "fwd=miss", id="gone"),
         pytest.param(BLOB_CHANGED, Purpose.ATTEST, "fwd=miss", id="changed"),
+        pytest.param(UNCONFIRMED, Purpose.REVALIDATE, "fwd=stale", id="unconfirmed"),
+        pytest.param(OTHER_GENERATION, Purpose.REVALIDATE, "fwd=miss", id="other-generation"),
     ],
 )
 def test_the_purpose_and_the_words_of_rfc_9211(
     decision: AskKeeper, purpose: Purpose, outcome: str
 ) -> None:
     assert (decision.purpose, decision.outcome) == (purpose, outcome)
+
+
+PATIENCE = CratePatience(check_s=60, wait_s=600)
+
+
+@pytest.mark.parametrize(
+    ("vouched_at", "expected"),
+    [
+        pytest.param(NOW, Serve(stored=stored(), ttl_s=None), id="just-confirmed"),
+        pytest.param(NOW + 99, Serve(stored=stored(), ttl_s=None), id="clock-set-back"),
+        pytest.param(NOW - 60, Serve(stored=stored(), ttl_s=None), id="a-minute"),
+        pytest.param(NOW - 61, Serve(stored=stored(), ttl_s=None, check=True), id="over-a-minute"),
+        pytest.param(NOW - 600, Serve(stored=stored(), ttl_s=None, check=True), id="ten-minutes"),
+        pytest.param(NOW - 601, UNCONFIRMED, id="over-ten-minutes"),
+        pytest.param(0.0, UNCONFIRMED, id="never"),
+    ],
+)
+def test_a_crate_is_served_checked_or_waits(vouched_at: float, expected: Decision) -> None:
+    decision = decide(stored(), NOW)
+    assert decide_crate(decision, PATIENCE, vouched_at=vouched_at, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [
+        NOTHING_STORED,
+        STALE_ABSENCE,
+        BLOB_CHANGED,
+        decide(stored(), NOW, claim=OTHER),
+        decide(stored(status=404, fresh_until=NOW + 3), NOW),
+    ],
+)
+def test_what_is_no_hit_needs_no_check(decision: Decision) -> None:
+    assert decide_crate(decision, PATIENCE, vouched_at=0.0, now=NOW) is decision
+
+
+def test_a_sequence_is_served_fresh_or_not() -> None:
+    fresh, old = stored(fresh_until=NOW + 9), stored(fresh_until=NOW - 4)
+    assert pinned(fresh, NOW) == Serve(stored=fresh, ttl_s=9)
+    assert pinned(old, NOW) == Serve(stored=old, ttl_s=-4)
+    absent = stored(status=404, fresh_until=NOW - 4)
+    assert pinned(absent, NOW) == Absent(stored=absent, reason=AbsentReason.REMEMBERED, ttl_s=-4)
 
 
 def test_hits_say_how_long_they_stay_fresh() -> None:

@@ -19,6 +19,7 @@ from mirror.fill.frames import (
 from mirror.fill.messages import (
     Answer,
     Ask,
+    Check,
     FlightState,
     GrowingAnswer,
     InlineAnswer,
@@ -181,6 +182,9 @@ _ASK = encode(Ask(purpose=Purpose.FETCH, key="x"))
         pytest.param([(FrameType.ANSWER, 1, b"")], id="an-answer"),
         pytest.param([(FrameType.HELLO, 0, b"")], id="a-second-hello"),
         pytest.param([(FrameType.USED, 0, encode(Used(keys=("k",) * 513)))], id="too-many-keys"),
+        pytest.param(
+            [(FrameType.CHECK, 0, encode(Check(keys=("k",) * 513)))], id="too-many-checks"
+        ),
     ],
 )
 async def test_a_worker_that_breaks_a_rule_is_cut_off(
@@ -217,6 +221,14 @@ async def test_recency_reaches_the_filler(keeper: Keeper) -> None:
     peer.send(FrameType.USED, 0, Used(keys=(KEY,)))
     peer.send(FrameType.ASK, 1, Ask(purpose=Purpose.FETCH, key="x"))
     assert (await peer.receive()).type is FrameType.ANSWER
+
+
+async def test_checks_reach_the_filler(keeper: Keeper) -> None:
+    peer = await keeper.peer()
+    peer.send(FrameType.CHECK, 0, Check(keys=("crates:/crates/serde/serde-1.0.0.crate",)))
+    async with asyncio.timeout(10):
+        while "/se/rd/serde" not in keeper.world.index.paths():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_worker_that_reads_nothing_is_cut_off(keeper: Keeper) -> None:

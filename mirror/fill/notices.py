@@ -1,0 +1,82 @@
+"""What a worker tells the keeper without waiting: which keys it served, which crates want a check.
+
+Rules:
+1. Both are the first things dropped: bounded, never across a loss, never onto a full connection.
+2. Recency goes out once in `USED_EVERY_S`; checks `CHECK_WITHIN_S` after the hit that wants them,
+   so that the crates of one build share a message.
+
+Units: seconds.
+Does not: wait for the keeper, or know what an answer is.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from mirror.clock import Clock
+from mirror.fill.frames import FrameType
+from mirror.fill.messages import Check, Used
+from mirror.fill.pending_checks import PendingChecks
+from mirror.fill.recency import Recency
+
+USED_EVERY_S = 1.0
+CHECK_WITHIN_S = 0.02
+
+
+class Tell(Protocol):
+    """Sends messages on stream 0."""
+
+    def __call__(self, type: FrameType, messages: Sequence[Used | Check], /) -> None: ...
+
+
+class Notices:
+    """`start` in the running loop; `stop` before it ends."""
+
+    def __init__(self, tell: Tell, clock: Clock) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._recency = Recency()
+        self._checks = PendingChecks()
+        self.used = self._recency.note  # bound once: this is on the hit path
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._used_timer: asyncio.TimerHandle | None = None
+        self._check_timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Notices {len(self._recency)} used, {len(self._checks)} to check>"
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._used_timer = self._loop.call_later(USED_EVERY_S, self._send_used)
+
+    def stop(self) -> None:
+        self._loop = None
+        for timer in (self._used_timer, self._check_timer):
+            if timer is not None:
+                timer.cancel()
+        self._used_timer = self._check_timer = None
+
+    def check(self, key: str) -> None:
+        """Have the keeper confirm a crate's index entry in the background; costs about 0.3 us."""
+        if self._loop is None or not self._checks.note(key, self._clock.monotonic()):
+            return
+        if self._check_timer is None:
+            self._check_timer = self._loop.call_later(CHECK_WITHIN_S, self._send_checks)
+
+    def clear(self) -> None:
+        """Forget everything: the keeper that was told is gone, or does not read."""
+        self._recency.clear()
+        self._checks.clear()
+
+    def _send_used(self) -> None:
+        if self._loop is None:
+            return
+        self._used_timer = self._loop.call_later(USED_EVERY_S, self._send_used)
+        self._tell(FrameType.USED, self._recency.batches())
+
+    def _send_checks(self) -> None:
+        self._check_timer = None
+        self._tell(FrameType.CHECK, self._checks.batches(self._clock.monotonic()))

@@ -1,0 +1,126 @@
+"""Generations that were stored with less proof than `[trust] channel_manifest` asks for today.
+
+A mirror that took digests only, and is told to want signatures, has generations on its disk that
+nobody verified. Before workers are served, each is proved from its own stored files, or withdrawn.
+
+Rules:
+1. Nothing of it needs upstream, but the key may (a mirror of digests never had one): one question,
+   for at most `KEY_WAIT_S`, and only when there is something to prove.
+2. At most `REPROVE_S` are spent (some 3,000 generations); the rest is withdrawn, and comes again
+   from upstream when it is asked for.
+3. The former generations go: they serve clients for ten seconds.
+4. A failure is told and means "withdrawn"; it never stops a start.
+
+Units: seconds. Runs in: keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from mirror.errors import MirrorError
+from mirror.fill.channel_files import Arrived, ChannelFiles, channel_files
+from mirror.fill.channel_states import ChannelStates
+from mirror.fill.entries import NO_HEAD
+from mirror.fill.generation import Prover
+from mirror.fill.manifests import intact
+from mirror.fill.parts import FillParts
+from mirror.fill.release_key import ReleaseKeys
+from mirror.fill.small_fetch import Fetched
+from mirror.route.match import route_of_key
+from mirror.store.entry import DIGEST_GENERATION, SIGNED_GENERATION, Entry, Stored
+from mirror.verify.openpgp import ReleaseKey
+
+KEY_WAIT_S = 5.0
+REPROVE_S = 30.0
+_MANIFEST = ".toml"
+
+
+class Reprover:
+    """Goes through the stored generations once, at the start."""
+
+    def __init__(
+        self, parts: FillParts, prover: Prover, keys: ReleaseKeys, states: ChannelStates
+    ) -> None:
+        self._parts = parts
+        self._prover = prover
+        self._keys = keys
+        self._states = states
+
+    async def run(self) -> None:
+        """Prove or withdraw. Never raises, except CancelledError."""
+        try:
+            await self._states.load()
+            if self._prover.needs_signature:
+                desk = self._parts.desk
+                await self._reprove(await desk.compute(desk.entries_of_proof, DIGEST_GENERATION))
+        except MirrorError as exc:
+            self._parts.log.error("not-reproved", reason=str(exc))
+
+    async def _reprove(self, entries: list[Entry]) -> None:
+        manifests = [entry for entry in entries if entry.key.endswith(_MANIFEST)]
+        key = await self._key() if manifests else None
+        clock, kept = self._parts.clock, set[str]()
+        ends_at = clock.monotonic() + REPROVE_S
+        for entry in manifests:
+            if clock.monotonic() < ends_at:
+                kept.update(await self._prove(entry, key))
+        gone = [entry.key for entry in entries if entry.key not in kept]
+        if gone:
+            await self._parts.desk.withdraw(gone)
+            self._parts.log.warning(
+                "generations-withdrawn",
+                keys=gone[:20],
+                entries=len(gone),
+                reason='no verified signature, and trust.channel_manifest is "signature"',
+            )
+
+    async def _key(self) -> ReleaseKey | None:
+        key = await self._keys.stored()
+        if key is not None:
+            return key
+        try:
+            async with asyncio.timeout(KEY_WAIT_S):
+                return await self._keys.get()
+        except (MirrorError, TimeoutError) as exc:
+            self._parts.log.warning("not-reproved", reason=f"no release key: {exc}")
+            return None
+
+    async def _prove(self, entry: Entry, key: ReleaseKey | None) -> tuple[str, ...]:
+        """Return the keys of the generation if it may stay."""
+        route = route_of_key(entry.key)
+        files = None if route is None else channel_files(route)
+        if files is None:
+            return ()
+        try:
+            return await self._prove_files(files, key)
+        except MirrorError as exc:
+            self._parts.log.warning("not-reproved", key=entry.key, reason=str(exc))
+            return ()
+
+    async def _prove_files(self, files: ChannelFiles, key: ReleaseKey | None) -> tuple[str, ...]:
+        stored = {route.key: await intact(self._parts.desk, route.key) for route in files.routes}
+        manifest, digest, signature = [await self._fetched(found) for found in stored.values()]
+        if manifest is None or digest is None or (signature is not None and key is None):
+            return ()
+        arrived = Arrived(manifest=manifest, digest=digest, signature=signature)
+        proved = await self._prover.prove(files, arrived, date=files.date, key=key)
+        if proved.proof == SIGNED_GENERATION:
+            now = self._parts.clock.now()
+            await self._parts.desk.record(
+                [
+                    replace(found.entry, proof=proved.proof, verified_at=now)
+                    for found in stored.values()
+                    if found is not None
+                ]
+            )
+        else:
+            self._states.note_legacy(files.manifest.key)
+        return files.keys
+
+    async def _fetched(self, stored: Stored | None) -> Fetched | None:
+        content = None if stored is None else await self._parts.desk.read_small(stored)
+        if stored is None or content is None:
+            return None
+        return Fetched(head=NO_HEAD, content=content, digest=stored.entry.digest)
