@@ -33,6 +33,9 @@ class Forward(enum.Enum):
 
 _TOKEN: Final = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
 _NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+# As `_detail` writes it: a token or a string.
+_DETAIL: Final = re.compile(r'; detail=("(?:[^"\\]|\\.)*"|[^; "]+)')
+_ESCAPED: Final = re.compile(r"\\(.)")
 _DETAIL_LIMIT: Final = 80  # characters; a field is no place for a story
 
 
@@ -59,6 +62,17 @@ def forwarded(
         + flags
         + _detail(detail)
     )
+
+
+def with_detail(outcome: str, detail: str) -> str:
+    """Return `outcome` saying `detail` too; a parameter stands once, so two share its value."""
+    found = _DETAIL.search(outcome)
+    if found is None:
+        return outcome + _detail(detail)
+    said = found[1]
+    if said.startswith('"'):
+        said = _ESCAPED.sub(r"\1", said[1:-1])
+    return outcome[: found.start()] + _detail(f"{said}, {detail}") + outcome[found.end() :]
 
 
 def cache_status(name: str, outcome: str) -> bytes:

@@ -6,7 +6,8 @@ Rules:
    otherwise: (1) look-up, (2) the keeper withdraws and moves the epoch, (3) the worker notes the
    moved epoch beside the withdrawn entry, and serves it until its freshness ends.
 3. Every method ends the exchange on the connection, or occupies it with the one that will.
-4. Content above `SMALL_BYTES` is never handed to the transport: it leaves in windows, so what a
+4. What a channel's file is answered from is noted in its client's sequence before the first byte.
+5. Content above `SMALL_BYTES` is never handed to the transport: it leaves in windows, so what a
    slow reader holds is one shared object, and that only until it is stored.
 
 Runs in: worker. Awaits nothing.
@@ -15,13 +16,15 @@ Runs in: worker. Awaits nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from mirror.accounting.counters import Outcome
 from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
-from mirror.http.cache_status import cache_status
+from mirror.http.cache_status import cache_status, with_detail
 from mirror.route.route import Route
 from mirror.serve.accounts import Account, outcome_of, outcome_of_status
 from mirror.serve.connection import Connection
+from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
 from mirror.serve.refusals import TextAnswer, render_text
@@ -30,28 +33,39 @@ from mirror.serve.request import Request
 from mirror.serve.respond import ResponsePlan, build
 from mirror.serve.segment_exchange import HeldExchange, SegmentExchange
 from mirror.serve.sender import Sender
+from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource
-from mirror.store.entry import Entry
+from mirror.store.entry import DIGEST_GENERATION, Entry
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
+
+_DIGEST_ONLY: Final = "digest-only"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request that names an object; `epoch` was read before anything was looked up for it."""
+    """One request that names an object; `epoch` was read before anything was looked up for it.
+
+    `turn` is the request's place in its client's sequence: of a channel's file only.
+    """
 
     connection: Connection
     request: Request
     route: Route
     epoch: int
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
-    """How a representation was come by: Cache-Status words and the counters' outcome."""
+    """How a representation was come by: Cache-Status words and the counters' outcome.
+
+    `vouched_at`: when an upstream last vouched for it, as far as anybody here knows.
+    """
 
     words: str
     outcome: Outcome
+    vouched_at: float = 0.0
 
 
 class Answers:
@@ -59,6 +73,7 @@ class Answers:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._wants_signature = shared.config.trust.channel_manifest == "signature"
 
     def may_keep_alive(self, request: Request) -> bool:
         return request.keep_alive and not self._shared.is_draining
@@ -101,18 +116,23 @@ class Answers:
             content = loaded
         row = shared.counters.row(call.route.content_class, Outcome.HIT)
         hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch)
-        if serve.stored.entry.fresh_until > shared.wheel.now:
+        hot.vouched_at = max(hot.vouched_at, selected.vouched_at)
+        entry = serve.stored.entry
+        # A former generation's entry is another's name for a few seconds; it stays where it is.
+        if entry.fresh_until > shared.wheel.now and entry.key == call.route.key:
             shared.hot.put(call.route.key, hot, hot.cost_bytes)
         return self.hot(call, hot, selected)
 
     def hot(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
         """As `stored`, from an entry at hand."""
         connection, request, shared = call.connection, call.request, self._shared
-        plan = self._plan(request, hot.representation, selected.words)
+        words = self.marked(selected.words, hot.stored.entry)
+        plan = self._plan(request, hot.representation, words)
         account = Account(shared.counters, call.route.content_class, selected.outcome)
         shared.keeper.used(call.route.key)
         keep_alive = self.may_keep_alive(request)
         if not plan.has_segment or hot.content is not None:
+            self.note_given(call, plan.status, hot.stored.entry)
             _send_whole(connection, plan, hot.content or b"", account)
             connection.finish(keep_alive=keep_alive)
             return None
@@ -120,6 +140,7 @@ class Answers:
         if not isinstance(opened, BlobFile):
             shared.hot.discard(call.route.key)
             return _trouble(opened)
+        self.note_given(call, plan.status, hot.stored.entry)
         account.count_head(len(plan.head))
         connection.send(plan.head)
         source = FileSource(shared.pages, opened.fd)
@@ -129,7 +150,9 @@ class Answers:
 
     def inline(self, call: Call, entry: Entry, content: bytes, words: str) -> None:
         """Answer with verified content that may not be durable yet; it is not kept hot."""
-        plan = self._plan(call.request, describe(entry, call.route, len(content)), words)
+        representation = describe(entry, call.route, len(content))
+        plan = self._plan(call.request, representation, self.marked(words, entry))
+        self.note_given(call, plan.status, entry)
         account = Account(self._shared.counters, call.route.content_class, outcome_of(words))
         connection, keep_alive = call.connection, self.may_keep_alive(call.request)
         if plan.end - plan.start <= SMALL_BYTES:
@@ -145,6 +168,24 @@ class Answers:
             keep_alive=keep_alive,
             open_stored=lambda: self._open_stored(entry),
         ).start(plan.end)
+
+    def absent(self, call: Call, entry: Entry, words: str) -> None:
+        """Answer 404 from a remembered absence."""
+        self.note_given(call, entry.status, entry)
+        answer = TextAnswer(status=404, sentence="No such object.", words=self.marked(words, entry))
+        self.text(call.connection, call.request, answer, call.route)
+
+    def note_given(self, call: Call, status: int, entry: Entry) -> None:
+        """Note in the client's sequence what is answered; before anything of it leaves."""
+        if call.turn is not None and not call.request.is_head:
+            now_ms = self._shared.wheel.monotonic_ms
+            call.turn.give(status, generation_of(entry.voucher), now_ms)
+
+    def marked(self, words: str, entry: Entry) -> str:
+        """Say so when only a digest vouches where the operator asks for a signature."""
+        if entry.proof == DIGEST_GENERATION and self._wants_signature:
+            return with_detail(words, _DIGEST_ONLY)
+        return words
 
     def _open_stored(self, entry: Entry) -> FileSource | None:
         """The file of this very content, if it is stored by now."""

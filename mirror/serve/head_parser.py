@@ -24,6 +24,7 @@ import httptools
 from mirror.errors import RequestError
 from mirror.http.authority import Authority, parse_authority
 from mirror.http.conditions import UNCONDITIONAL, Conditions
+from mirror.http.digest_fields import wants_sha256
 from mirror.route.route import Refusal
 from mirror.route.target import AbsoluteForm, split_target
 from mirror.serve.request import Request
@@ -57,6 +58,7 @@ _SELECTING: Final = (_CONDITIONAL - {b"if-none-match"}) | frozenset(
         b"trailer",
         b"x-forwarded-for",
         b"x-forwarded-proto",
+        b"want-repr-digest",
     )
 )
 # What cargo sends on every plaintext request; ignoring exactly this is part of a learned head.
@@ -124,6 +126,7 @@ def parse_head(head: bytes, *, max_target_bytes: int) -> Request:
         forwarded_for=fields.get(b"x-forwarded-for"),
         forwarded_proto=fields.get(b"x-forwarded-proto"),
         cdn_loop=fields.get(b"cdn-loop"),
+        wants_digest=wants_sha256(fields.get(b"want-repr-digest")),
     )
 
 

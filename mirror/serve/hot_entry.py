@@ -4,9 +4,11 @@ Rules:
 1. A small response is one bytes object, head and content, rendered at most once a second: one
    write per hit (Date, Age and the ttl of Cache-Status are whole seconds).
 2. It is valid for one epoch of the shared page and while it is fresh; `request_path` checks both.
+   One of a channel is valid for one request: `second` stays in the past (`request_path`, rule 3).
+   Of a crate it also knows when its index entry was last confirmed (`crate_listing`).
 3. Content was hashed when it was loaded and is never changed.
 
-Units: `second` in Unix seconds.
+Units: `second` and `rendered_second` in Unix seconds.
 Runs in: worker.
 """
 
@@ -17,7 +19,8 @@ from typing import Final
 from mirror.fill.plan import Serve
 from mirror.http.cache_status import cache_status
 from mirror.http.dates import format_http_date
-from mirror.route.route import Route
+from mirror.route.route import Kind, Route
+from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME, render_head
 from mirror.serve.representation import describe
 from mirror.serve.respond import shared_lines, whole_lines
@@ -34,19 +37,29 @@ class HotEntry:
         "content_bytes",
         "digits",
         "epoch",
+        "generation",
         "head",
+        "is_sequenced",
         "key",
         "not_modified",
+        "rendered_second",
         "representation",
         "route",
         "row",
         "second",
         "stored",
+        "vouched_at",
         "whole",
     )
 
     def __init__(
-        self, route: Route, decision: Serve, content: bytes | None, *, row: int, epoch: int
+        self,
+        route: Route,
+        decision: Serve,
+        content: bytes | None,
+        *,
+        row: int,
+        epoch: int,
     ) -> None:
         """`row` is the counters' row of a hit of this class."""
         self.route = route
@@ -58,7 +71,8 @@ class HotEntry:
         self.whole: bytes | None = None
         self.head = b""
         self.not_modified = b""
-        self.second = -1
+        self.is_sequenced = route.kind is Kind.CHANNEL
+        self.vouched_at = decision.stored.entry.confirmed_at
         self.confirm(decision, epoch)
 
     def __repr__(self) -> str:
@@ -76,16 +90,21 @@ class HotEntry:
             decision.stored.entry, self.route, decision.stored.entry.length
         )
         self.epoch = epoch
-        self.second = -1
+        self.generation = 0
+        if self.is_sequenced:
+            self.generation = generation_of(decision.stored.entry.voucher)
+        self.second = self.rendered_second = -1
 
-    def render(self, decision: Serve, now: float) -> None:
+    def render(self, words: str, now: float) -> None:
         """Make the answers to a plain GET, and to one that names the tag, within this second."""
         second = int(now)
         date = format_http_date(second)
-        status = cache_status(CACHE_NAME, decision.outcome)
+        status = cache_status(CACHE_NAME, words)
         self.head = render_head(200, date, whole_lines(self.representation, now, status), b"")
         shared = shared_lines(self.representation, now, status)
         self.not_modified = render_head(304, date, shared, b"")
         if self.content is not None:
             self.whole = self.head + self.content
-        self.second = second
+        self.rendered_second = second
+        if not self.is_sequenced:
+            self.second = second

@@ -5,8 +5,10 @@ Rules:
 2. When the client leaves, whatever the keeper holds for it is released; the fill goes on there.
 3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503.
 4. Once a head is out a failure cuts the connection: what was sent never looks complete.
-
-5. A client reads one of a closed set of words about a failure; the full text, which may name
+5. An answer for a client's running sequence is of its generation: the keeper may have switched
+   while it was asked, and then the former is in the index. What the index has of another one is no
+   stale copy for this client; what the keeper has in its place begins another sequence.
+6. A client reads one of a closed set of words about a failure; the full text, which may name
    upstream's words and addresses, stays in the keeper's event.
 
 Runs in: worker. The only part of the request path that makes a task.
@@ -19,7 +21,7 @@ from typing import Final
 
 from mirror.accounting.counters import Outcome
 from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
-from mirror.fill.messages import Ask, Failed, StoredAnswer
+from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.plan import AskKeeper, Serve
 from mirror.http.cache_status import Forward, forwarded
 from mirror.http.freshness import ttl_s
@@ -28,8 +30,10 @@ from mirror.route.route import Kind
 from mirror.serve.accounts import outcome_of
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.follow import TOO_MUCH_HELD, Follower
+from mirror.serve.generations import find_of_generation, generation_of
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
+from mirror.store.entry import Stored
 
 _ABSENT: Final = "No such object."
 _UNAVAILABLE: Final = (
@@ -115,6 +119,8 @@ class Miss:
         """Ask until the answer can be used; a file may vanish in between."""
         for _ in range(_TRIES):
             reply = await self._ask()
+            if self._answer_of_sequence(reply):
+                return
             if not isinstance(reply, StoredAnswer):
                 await self._deliver(reply)
                 return
@@ -153,6 +159,27 @@ class Miss:
         elif isinstance(reply, GrowingBody | PassThroughBody):
             await self._follow(reply)
 
+    def _answer_of_sequence(self, reply: Reply) -> bool:
+        """Answer from the generation that the client's sequence is of, if `reply` is of another."""
+        turn, shared = self._call.turn, self._shared
+        # A channel's files are small: no body of theirs comes in pieces.
+        if turn is None or not isinstance(reply, StoredAnswer | InlineBody):
+            return False
+        # Looked at when the answer has come: another request of this client may have begun it.
+        wanted = turn.wanted(shared.wheel.monotonic_ms)
+        entry = reply.stored.entry if isinstance(reply, StoredAnswer) else reply.entry
+        if not wanted or generation_of(entry.voucher) == wanted:
+            return False
+        stored = find_of_generation(shared.reader, self._route.key, wanted)
+        if stored is None:
+            return False
+        if stored.entry.status != 200:
+            self._answers.absent(self._call, stored.entry, self._asked.outcome)
+            return True
+        words = forwarded(self._asked.forward)
+        selected = Selected(words=words, outcome=outcome_of(words))
+        return self._answers.stored(self._call, _serve(stored, shared.wheel.now), selected) is None
+
     async def _follow(self, body: GrowingBody | PassThroughBody) -> None:
         keep_alive = self._answers.may_keep_alive(self._request)
         follower = self._follower = Follower(
@@ -176,12 +203,21 @@ class Miss:
     def _answer_stored(self, reply: StoredAnswer) -> AskKeeper | None:
         entry = reply.stored.entry
         if entry.status != 200:
-            self._text(404, "No such object.", words=reply.outcome)
+            self._answers.absent(self._call, entry, reply.outcome)
             return None
-        serve = Serve(stored=reply.stored, ttl_s=ttl_s(entry.fresh_until, self._shared.wheel.now))
-        outcome = outcome_of(reply.outcome, is_stale=reply.is_stale)
-        selected = Selected(words=reply.outcome, outcome=outcome)
+        selected = Selected(
+            words=reply.outcome,
+            outcome=outcome_of(reply.outcome, is_stale=reply.is_stale),
+            vouched_at=self._vouched_at(is_stale=reply.is_stale),
+        )
+        serve = _serve(reply.stored, self._shared.wheel.now)
         return self._answers.stored(self._call, serve, selected)
+
+    def _vouched_at(self, *, is_stale: bool) -> float:
+        """When a crate counts as vouched for that the keeper was asked to check."""
+        if self._asked.purpose is not Purpose.REVALIDATE:
+            return 0.0
+        return self._shared.crate_listing.answered(self._shared.wheel.now, is_stale=is_stale)
 
     def _fail(self, failure: Failed) -> None:
         detail = self._detail(failure)
@@ -204,19 +240,32 @@ class Miss:
 
     def _answer_stale(self, detail: str) -> bool:
         """Serve what the index still names, however old; a withdrawn object is not there."""
-        stored = self._shared.reader.lookup(self._route.key)
+        stored = self._stale_copy()
         if stored is None or stored.entry.status != 200:
             return False
         if self._route.claim not in (b"", stored.entry.digest):
             return False
-        left_s = ttl_s(stored.entry.fresh_until, self._shared.wheel.now)
-        words = forwarded(Forward.STALE, ttl_s=left_s, detail=detail)
-        selected = Selected(words=words, outcome=Outcome.STALE)
-        trouble = self._answers.stored(self._call, Serve(stored=stored, ttl_s=left_s), selected)
-        return trouble is None
+        serve = _serve(stored, self._shared.wheel.now)
+        selected = Selected(
+            words=forwarded(Forward.STALE, ttl_s=serve.ttl_s, detail=detail),
+            outcome=Outcome.STALE,
+            vouched_at=self._vouched_at(is_stale=True),
+        )
+        return self._answers.stored(self._call, serve, selected) is None
+
+    def _stale_copy(self) -> Stored | None:
+        turn, reader = self._call.turn, self._shared.reader
+        wanted = 0 if turn is None else turn.wanted(self._shared.wheel.monotonic_ms)
+        if wanted:
+            return find_of_generation(reader, self._route.key, wanted)
+        return reader.lookup(self._route.key)
 
     def _text(self, status: int, sentence: str, *, retry_after_s: int = 0, words: str = "") -> None:
         answer = TextAnswer(
             status=status, sentence=sentence, retry_after_s=retry_after_s, words=words
         )
         self._answers.text(self._connection, self._request, answer, self._route)
+
+
+def _serve(stored: Stored, now: float) -> Serve:
+    return Serve(stored=stored, ttl_s=ttl_s(stored.entry.fresh_until, now))

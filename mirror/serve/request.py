@@ -22,7 +22,8 @@ class Request:
 
     `authority` is what the Host field, or the absolute form that replaces it, names; None only for
     HTTP/1.0 without Host. `is_plain`: no field of this head but Host and If-None-Match has any
-    effect, so its bytes after the request line may be learned by the memo.
+    effect, so its bytes after the request line may be learned by the memo. `wants_digest`: False
+    when `Want-Repr-Digest` says that no SHA-256 is acceptable.
     """
 
     method: bytes
@@ -37,6 +38,7 @@ class Request:
     forwarded_for: bytes | None
     forwarded_proto: bytes | None
     cdn_loop: bytes | None
+    wants_digest: bool = True
 
     @property
     def is_head(self) -> bool:

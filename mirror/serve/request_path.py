@@ -10,6 +10,11 @@ Rules:
 1. Steps 1 to 4 await nothing.
 2. A hot entry is used for one epoch only; what the index says at a later one decides anew. So a
    withdrawal needs no message: it holds from the first request after the epoch moved.
+3. A channel's file is answered from the generation of its client's running sequence. The memo knows
+   no clients; so no entry of a channel is ever of this second, and every learned head of one comes
+   to `_renew`, which looks at the sequence. Other hits pay nothing for it; such a hit takes 7 us
+   instead of 1.6, and 40 by the parser.
+4. What a crate's last confirmation asks for is decided with its rendering, once a second.
 
 Runs in: worker.
 """
@@ -20,15 +25,24 @@ from typing import Final
 
 from mirror.accounting.counters import Outcome
 from mirror.errors import RequestError
-from mirror.fill.plan import Absent, AskKeeper, Decision, Serve, decide
+from mirror.fill.plan import (
+    OTHER_GENERATION,
+    Absent,
+    AskKeeper,
+    Decision,
+    Serve,
+    decide,
+    pinned,
+)
 from mirror.http.authority import Authority
 from mirror.http.cdn_loop import contains_token
 from mirror.route.match import Site, match, site_of_host
-from mirror.route.route import LocalRoute, Refusal
+from mirror.route.route import Kind, LocalRoute, Refusal, Route
 from mirror.serve.accounts import Account
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.client_address import is_loopback
 from mirror.serve.connection import Connection
+from mirror.serve.generations import find_of_generation
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.miss import Miss
@@ -36,6 +50,7 @@ from mirror.serve.refusals import TextAnswer, asks_for_head, refusal_of
 from mirror.serve.request import Request
 from mirror.serve.segment_exchange import SegmentExchange
 from mirror.serve.sender import Sender
+from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import FileSource
 from mirror.store.entry import Stored
@@ -56,7 +71,8 @@ class RequestPath:
         """Answer a plain GET from a hot entry; False when the entry does not hold any more."""
         shared = self._shared
         wheel = shared.wheel
-        if (hot.second != wheel.second or hot.epoch != shared.page.epoch) and not self._renew(hot):
+        is_of_now = hot.second == wheel.second and hot.epoch == shared.page.epoch
+        if not is_of_now and not self._renew(connection, hot, 200):
             return False
         whole = hot.whole
         if whole is None:
@@ -74,7 +90,8 @@ class RequestPath:
         """Answer 304 to a GET that names the entry's tag; False when it does not hold any more."""
         shared = self._shared
         wheel = shared.wheel
-        if (hot.second != wheel.second or hot.epoch != shared.page.epoch) and not self._renew(hot):
+        is_of_now = hot.second == wheel.second and hot.epoch == shared.page.epoch
+        if not is_of_now and not self._renew(connection, hot, 304):
             return False
         view, row = shared.view, hot.row
         view[row] += 1
@@ -123,10 +140,20 @@ class RequestPath:
             # 2. Answers made here.
             self._local.answer(connection, request, matched.local, site)
         else:
-            call = Call(
-                connection=connection, request=request, route=matched, epoch=self._shared.page.epoch
-            )
-            self._serve(call, head, site)
+            self._serve(self._call(connection, request, matched), head, site)
+
+    def _call(self, connection: Connection, request: Request, route: Route) -> Call:
+        shared = self._shared
+        turn: Turn | None = None
+        if route.kind is Kind.CHANNEL:
+            turn = shared.sequences.turn(shared.client_of(connection.peer, request), route.key)
+        return Call(
+            connection=connection,
+            request=request,
+            route=route,
+            epoch=shared.page.epoch,
+            turn=turn,
+        )
 
     def _refuse_target(self, connection: Connection, request: Request, refusal: Refusal) -> None:
         answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
@@ -143,14 +170,13 @@ class RequestPath:
 
     def _serve(self, call: Call, head: bytes, site: Site) -> None:
         # 3. Hot map, else index.
-        decision, hot = self._decide(call)
+        decision, hot, vouched_at = self._decide(call)
         if isinstance(decision, Absent):
-            absent = TextAnswer(status=404, sentence="No such object.", words=decision.outcome)
-            self._answers.text(call.connection, call.request, absent, call.route)
+            self._answers.absent(call, decision.stored.entry, decision.outcome)
             return
         # 4. Fresh.
         if isinstance(decision, Serve):
-            selected = Selected(words=decision.outcome, outcome=Outcome.HIT)
+            selected = Selected(words=decision.outcome, outcome=Outcome.HIT, vouched_at=vouched_at)
             trouble = (
                 self._answers.stored(call, decision, selected)
                 if hot is None
@@ -164,19 +190,55 @@ class RequestPath:
         # 5. The keeper is asked.
         Miss(self._answers, self._shared, call, decision).start()
 
-    def _decide(self, call: Call) -> tuple[Decision, HotEntry | None]:
-        """The decision, with the hot entry that it rests on, if one does."""
-        shared, route = self._shared, call.route
+    def _decide(self, call: Call) -> tuple[Decision, HotEntry | None, float]:
+        """The decision, the hot entry that it rests on if one does, and when a crate was last
+        vouched for."""
+        shared, route, now = self._shared, call.route, self._shared.wheel.now
+        wanted = 0 if call.turn is None else call.turn.wanted(shared.wheel.monotonic_ms)
+        if wanted:
+            return *self._decide_pinned(call, wanted), 0.0
         hot = shared.hot.get(route.key)
         if hot is not None and hot.epoch == call.epoch:
-            decision = decide(hot.stored, shared.wheel.now, claim=route.claim)
+            decision, hot.vouched_at = shared.crate_listing.apply(
+                decide(hot.stored, now, claim=route.claim), route, hot.vouched_at, now
+            )
             if not isinstance(decision, AskKeeper):
-                return decision, hot
+                return decision, hot, hot.vouched_at
             shared.hot.discard(route.key)  # its freshness ended; the index may know better
-        stored = shared.reader.lookup(route.key)
-        return decide(stored, shared.wheel.now, claim=route.claim), None
+        decision = decide(shared.reader.lookup(route.key), now, claim=route.claim)
+        decision, vouched_at = shared.crate_listing.apply(decision, route, 0.0, now)
+        return decision, None, vouched_at
 
-    def _renew(self, hot: HotEntry) -> bool:
+    def _decide_pinned(self, call: Call, generation: int) -> tuple[Decision, HotEntry | None]:
+        """As `_decide`, of one generation: stale by the length of a sequence at most."""
+        shared, key = self._shared, call.route.key
+        hot = shared.hot.get(key)
+        if hot is not None and hot.epoch == call.epoch:
+            if hot.generation == generation:
+                return pinned(hot.stored, shared.wheel.now), hot
+        stored = find_of_generation(shared.reader, key, generation)
+        return (OTHER_GENERATION if stored is None else pinned(stored, shared.wheel.now)), None
+
+    def _renew(self, connection: Connection, hot: HotEntry, status: int) -> bool:
+        """Make ready what a learned head is answered with; False when it takes the parser."""
+        if not hot.is_sequenced:
+            return self._render(hot)
+        shared = self._shared
+        if hot.content is None:
+            # Its file may be gone, and what is given is noted before the file is opened.
+            return False
+        is_due = hot.rendered_second != shared.wheel.second or hot.epoch != shared.page.epoch
+        if is_due and not self._render(hot):
+            return False
+        # A learned head has no X-Forwarded-For, so the client is the connection's.
+        turn = shared.sequences.turn(connection.peer, hot.key)
+        now_ms = shared.wheel.monotonic_ms
+        if turn.wanted(now_ms) not in (0, hot.generation):
+            return False
+        turn.give(status, hot.generation, now_ms)
+        return True
+
+    def _render(self, hot: HotEntry) -> bool:
         """Render for this second, after a look at the index if the epoch moved."""
         shared = self._shared
         # Read before the look-up: a move in between is seen by the next request.
@@ -184,7 +246,9 @@ class RequestPath:
         stored: Stored | None = hot.stored
         if hot.epoch != epoch:
             stored = shared.reader.lookup(hot.key)
-        decision = decide(stored, shared.wheel.now)
+        decision, hot.vouched_at = shared.crate_listing.apply(
+            decide(stored, shared.wheel.now), hot.route, hot.vouched_at, shared.wheel.now
+        )
         if (
             not isinstance(decision, Serve)
             or decision.stored.entry.digest != hot.stored.entry.digest
@@ -193,7 +257,8 @@ class RequestPath:
             return False
         if hot.epoch != epoch:
             hot.confirm(decision, epoch)
-        hot.render(decision, shared.wheel.now)
+        words = self._answers.marked(decision.outcome, decision.stored.entry)
+        hot.render(words, shared.wheel.now)
         return True
 
     def _send_hot_file(self, connection: Connection, hot: HotEntry) -> bool:

@@ -80,27 +80,31 @@ def build(
             lines = b"Content-Range: %b\r\n%b" % (unsatisfied_range(length), shared)
             return _text_plan(request, 416, date, lines, _UNSATISFIABLE_TEXT, connection)
         if partial is not None:
-            lines = b"Content-Length: %d\r\nContent-Range: %b\r\n%b%b" % (
+            lines = b"Content-Length: %d\r\nContent-Range: %b\r\n%b%b%b" % (
                 partial.end - partial.start,
                 content_range(partial.start, partial.end, length),
                 representation.content_lines,
+                representation.digest_line if request.wants_digest else b"",
                 shared,
             )
             head = render_head(206, date, lines, connection)
             return ResponsePlan(status=206, head=head, start=partial.start, end=partial.end)
-    lines = whole_lines(representation, now, cache_status)
+    lines = whole_lines(representation, now, cache_status, with_digest=request.wants_digest)
     head = render_head(200, date, lines, connection)
     return ResponsePlan(status=200, head=head, end=0 if request.is_head else length)
 
 
-def whole_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
+def whole_lines(
+    representation: Representation, now: float, cache_status: bytes, *, with_digest: bool = True
+) -> bytes:
     """Return the field lines of a 200 but Date, Via and Connection."""
     framing = b"Transfer-Encoding: chunked\r\n"
     if representation.length >= 0:
         framing = b"Content-Length: %d\r\n" % representation.length
-    return b"%b%b%b" % (
+    return b"%b%b%b%b" % (
         framing,
         representation.content_lines,
+        representation.digest_line if with_digest else b"",
         shared_lines(representation, now, cache_status),
     )
 

@@ -13,6 +13,7 @@ from mirror.events import EventLog
 from mirror.http.authority import Authority, parse_authority
 from mirror.serve.asks import Asks
 from mirror.serve.client_address import TrustedProxies, client_address
+from mirror.serve.crate_listing import CrateListing
 from mirror.serve.file_pages import FilePages
 from mirror.serve.head_parser import parse_head
 from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
@@ -21,6 +22,7 @@ from mirror.serve.memo import HeadMemo
 from mirror.serve.ports import Counting, Keeper, Page, StoreView
 from mirror.serve.refusal_log import RefusalLog
 from mirror.serve.request import Request
+from mirror.serve.sequences import Sequences
 from mirror.serve.wheel import Wheel
 from mirror.store.hot import HotMap
 
@@ -32,6 +34,7 @@ class Shared:
         "asks",
         "config",
         "counters",
+        "crate_listing",
         "held",
         "hot",
         "is_draining",
@@ -47,6 +50,7 @@ class Shared:
         "public_authority",
         "reader",
         "refusals",
+        "sequences",
         "trusted",
         "uses_proxy_protocol",
         "view",
@@ -70,6 +74,7 @@ class Shared:
         self.reader = reader
         self.keeper = keeper
         self.asks = Asks(keeper)
+        self.crate_listing = CrateListing(config.freshness, reader, keeper)
         self.held = HeldBytes(HELD_TOTAL_BYTES)
         self.counters = counters
         self.view = counters.view
@@ -78,6 +83,7 @@ class Shared:
         self.log = log
         self.loop_token = loop_token.encode("ascii")
         self.pages = FilePages()
+        self.sequences = Sequences(page.sequence_words(), page.sequence_key)
         self.refusals = RefusalLog(log, wheel)
         self.memo = HeadMemo()
         self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)

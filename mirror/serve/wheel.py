@@ -72,6 +72,10 @@ class Wheel:
             self._swept_at = monotonic_s
             self._sweep()
 
+    @property
+    def monotonic_ms(self) -> int:
+        return int(self.monotonic_s * 1000)
+
     def add(self, timed: Timed) -> None:
         self._timed.add(timed)
 

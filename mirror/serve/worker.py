@@ -107,6 +107,7 @@ class Worker:
             if self._timer is not None:
                 self._timer.cancel()
             self._shared.pages.close()
+            self._shared.sequences.close()
 
     def connect(self) -> Connection:
         """Return the protocol of a connection that was accepted."""

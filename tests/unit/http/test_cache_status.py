@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.http.cache_status import Forward, cache_status, forwarded, hit
+from mirror.http.cache_status import Forward, cache_status, forwarded, hit, with_detail
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,20 @@ def test_an_outcome_is_written_with_its_parameters(outcome: str, value: bytes) -
 )
 def test_a_name_cannot_break_the_field(name: str, written: bytes) -> None:
     assert cache_status(name, hit()) == written + b"; hit"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "marked"),
+    [
+        pytest.param("hit", "hit; detail=d", id="none-yet"),
+        pytest.param("hit; ttl=3; detail=x", 'hit; ttl=3; detail="x, d"', id="a-token"),
+        pytest.param(hit(detail='a "b" \\ c'), 'hit; detail="a \\"b\\" \\\\ c, d"', id="a-string"),
+        pytest.param("fwd=stale; detail=x; collapsed", 'fwd=stale; detail="x, d"; collapsed',
+                     id="in-the-middle"),
+    ],
+)  # fmt: skip
+def test_a_second_detail_shares_the_one_parameter(outcome: str, marked: str) -> None:
+    assert with_detail(outcome, "d") == marked
 
 
 @given(st.text())

@@ -160,6 +160,7 @@ class FakeKeeper:
         self.script: Script = _absent
         self.asked: list[Ask] = []
         self.used_keys: list[str] = []
+        self.checked_keys: list[str] = []
         self.is_connected = True
 
     async def ask(self, ask: Ask) -> Reply:
@@ -168,6 +169,9 @@ class FakeKeeper:
 
     def used(self, key: str) -> None:
         self.used_keys.append(key)
+
+    def check(self, key: str) -> None:
+        self.checked_keys.append(key)
 
     def answer(self, reply: Reply) -> None:
         async def script(_: Ask) -> Reply:
@@ -199,10 +203,12 @@ class Bench:
         row = self.counters.row(content_class, outcome)
         return self.counters.view[row], self.counters.view[row + 1]
 
-    async def exchange(self, raw: bytes) -> bytes:
+    async def exchange(self, raw: bytes, client: str = "127.0.0.1") -> bytes:
         """Send bytes on a connection of their own; what comes back until the server closes, or
         half a second of silence."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, local_addr=(client, 0)
+        )
         try:
             writer.write(raw)
             return await read_all(reader)
@@ -211,11 +217,13 @@ class Bench:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def get(self, target: str, *lines: str, method: str = "GET") -> Answer:
+    async def get(
+        self, target: str, *lines: str, method: str = "GET", client: str = "127.0.0.1"
+    ) -> Answer:
         """One request on a connection of its own, closed after it."""
         head = [f"{method} {target} HTTP/1.1", "Host: mirror.test", "Connection: close", *lines]
         raw = "\r\n".join(head).encode() + b"\r\n\r\n"
-        return parse_answer(await self.exchange(raw), is_head=method == "HEAD")
+        return parse_answer(await self.exchange(raw, client), is_head=method == "HEAD")
 
 
 async def read_all(reader: asyncio.StreamReader, quiet_s: float = 0.5) -> bytes:
@@ -285,21 +293,27 @@ def listening_socket() -> socket.socket:
 
 
 @asynccontextmanager
-async def running_worker(path: Path, config: Config | None = None) -> AsyncIterator[Bench]:
-    """Start a worker on 127.0.0.1, port chosen by the kernel; ended on the way out."""
+async def running_worker(
+    path: Path, config: Config | None = None, *, beside: Bench | None = None
+) -> AsyncIterator[Bench]:
+    """Start a worker on 127.0.0.1, port chosen by the kernel; ended on the way out.
+
+    `beside`: it shares the store, the keeper, the clock and (by a mapping of its own) the page.
+    """
     blobs = path / "blobs"
     blobs.mkdir(exist_ok=True)
-    clock = FakeClock()
+    clock = FakeClock() if beside is None else beside.clock
     log = RecordingLog()
-    reader = FakeReader(blobs)
-    keeper = FakeKeeper()
-    page = SharedPage.create(str(path / "shared.page"), 4)
-    counters = Counters.open(str(path), 1)
+    reader = FakeReader(blobs) if beside is None else beside.reader
+    keeper = FakeKeeper() if beside is None else beside.keeper
+    page_path, slot = str(path / "shared.page"), 1 if beside is None else 2
+    page = SharedPage.create(page_path, 4) if beside is None else SharedPage.attach(page_path)
+    counters = Counters.open(str(path), slot)
     listening = listening_socket()
     port = listening.getsockname()[1]
     worker = Worker(
         config or Config(),
-        1,
+        slot,
         [listening],
         reader,
         keeper,

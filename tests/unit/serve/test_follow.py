@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -232,17 +234,112 @@ async def test_range_is_sent_as_it_lands(tmp_path: Path) -> None:
         assert (ask.purpose, ask.range_start, ask.range_end) == (Purpose.FETCH, 280_000, 290_000)
 
 
-async def test_range_that_is_the_whole_is_withheld_as_a_whole(tmp_path: Path) -> None:
+WHOLE_RANGES = [
+    pytest.param("bytes=0-", id="open-end"),
+    pytest.param(f"bytes=0-{len(CONTENT) - 1}", id="to-the-last-byte"),
+    pytest.param(f"bytes=0-{len(CONTENT) + 9}", id="beyond-the-end"),
+    pytest.param(f"bytes=-{len(CONTENT)}", id="suffix"),
+    pytest.param(f"bytes=-{len(CONTENT) + 9}", id="suffix-beyond-the-start"),
+]
+
+
+@pytest.mark.parametrize("range_", WHOLE_RANGES)
+async def test_range_that_is_the_whole_is_withheld_as_a_whole(tmp_path: Path, range_: str) -> None:
     async with running_worker(tmp_path) as bench:
         flight = Flight(tmp_path)
         bench.keeper.script = flight.answer
-        reader, writer = await begin(bench, "Range: bytes=0-")
+        reader, writer = await begin(bench, f"Range: {range_}")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
         received = await read_all(reader, 0.2)
         assert len(parse_answer(received).content) == len(CONTENT) - HELD
         flight.verify()
         assert parse_answer(received + await end(reader, writer)).is_complete
+
+
+@pytest.mark.parametrize("range_", WHOLE_RANGES)
+async def test_attack_wrong_content_is_never_a_complete_206_of_the_whole(
+    tmp_path: Path, range_: str
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, f"Range: {range_}")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        received = await read_all(reader, 0.2)
+        flight.fail()
+        answer = parse_answer(received + await read_all(reader, 2))
+        assert (answer.status, answer.is_complete) == (206, False)
+        assert len(answer.content) == len(CONTENT) - HELD
+        writer.close()
+
+
+async def test_range_that_ends_in_what_has_not_landed_waits_for_it(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=299000-")
+        await until(lambda: flight.bodies)
+        flight.land(299_500)
+        received = await read_all(reader, 0.2)
+        assert parse_answer(received).content == CONTENT[299_000:299_500]
+        flight.fail()
+        answer = parse_answer(received + await read_all(reader, 2))
+        assert not answer.is_complete
+        writer.close()
+
+
+@pytest.mark.parametrize("range_", ["bytes=0-9", f"bytes=0-{len(CONTENT) - 1}"])
+async def test_http10_range_gets_nothing_before_all_is_verified(
+    tmp_path: Path, range_: str
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, f"Range: {range_}", line=f"GET {CRATE_TARGET} HTTP/1.0")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        assert await read_all(reader, 0.2) == b""
+        flight.verify()
+        answer = parse_answer(await end(reader, writer))
+        assert (answer.status, answer.is_complete) == (206, True)
+
+
+async def test_range_that_waited_for_a_bad_digest_is_a_status(tmp_path: Path) -> None:
+    config = Config(trust=Trust(unverified_ranges="wait"))
+    async with running_worker(tmp_path, config) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=0-9")
+        await until(lambda: flight.bodies)
+        flight.land(len(CONTENT))
+        assert await read_all(reader, 0.2) == b""
+        flight.fail()
+        assert parse_answer(await read_all(reader, 0.5)).status == 502
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("lines", "length", "status"),
+    [
+        pytest.param((), len(CONTENT), 200, id="whole"),
+        pytest.param((), -1, 200, id="chunked"),
+        pytest.param(("Range: bytes=5-9",), len(CONTENT), 206, id="part"),
+    ],
+)
+async def test_growing_content_states_the_digest_of_the_whole(
+    tmp_path: Path, lines: tuple[str, ...], length: int, status: int
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path, length=length)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, *lines)
+        await until(lambda: flight.bodies)
+        flight.verify()
+        answer = parse_answer(await end(reader, writer))
+        expected = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
+        assert (answer.status, answer.fields["repr-digest"]) == (status, f"sha-256=:{expected}:")
 
 
 async def test_range_waits_for_the_digest_when_told_so(tmp_path: Path) -> None:

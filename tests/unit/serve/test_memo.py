@@ -38,6 +38,14 @@ def recall(memo: HeadMemo, raw: bytes) -> str | None:
     return None if lines is None else lines.get(raw[:cut])
 
 
+@pytest.mark.parametrize("value", ["sha-256=0", "sha-256=1", "sha-512=3"])
+def test_head_that_wants_a_digest_is_not_learned(value: str) -> None:
+    memo = HeadMemo()
+    raw = head("Host: a", f"Want-Repr-Digest: {value}")
+    learn(memo, raw, "k")
+    assert recall(memo, raw) is None
+
+
 def test_learned_head_is_recalled() -> None:
     memo = HeadMemo()
     learn(memo, CARGO_HEAD, "k")
