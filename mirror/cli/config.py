@@ -38,7 +38,11 @@ def show(config_file: Path | None, settings: tuple[str, ...], origin: bool) -> i
 @config_options
 def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
     """Check the configuration; exit code 1 when `serve` would refuse it."""
+    # Here, because this brings in `cryptography`, which no worker may hold (workers are forked).
+    from mirror.fill.release_key import check_key_file
+
     loaded = sources_of(config_file, settings).load_usable()
+    check_key_file(loaded.config.trust)
     click.echo(f"ok: {loaded.file or 'built-in defaults'}")
     if not loaded.config.upstream.contact:
         click.echo("advice: set upstream.contact, so that upstreams can reach you", err=True)

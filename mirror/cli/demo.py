@@ -76,6 +76,7 @@ def _show(root: Path, console: Console) -> None:
             releases=simulator.releases_url,
             crates=simulator.crates_url,
             index=simulator.index_url,
+            signing_key=simulator.fingerprint,
         )
         with contextlib.ExitStack() as stack:
             with _step(console, "mirror: a supervisor, two workers, a keeper"):

@@ -48,9 +48,12 @@ class DemoError(MirrorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamUrls:
+    """`signing_key`: the fingerprint of the key that signs the releases there."""
+
     releases: str
     crates: str
     index: str
+    signing_key: str
 
 
 class DemoMirror:
@@ -136,6 +139,7 @@ class DemoMirror:
             "upstream.releases": {"urls": [self._upstream.releases]},
             "upstream.crates": {"urls": [self._upstream.crates]},
             "upstream.index": {"urls": [self._upstream.index]},
+            "trust": {"release_key_fingerprints": [self._upstream.signing_key]},
         }
         lines = []
         for table, entries in values.items():

@@ -29,6 +29,7 @@ _COMMANDS = {
     "demo": ("mirror.cli.demo", "demo", "See it work: simulated upstream, real clients, a table."),
     "config": ("mirror.cli.config", "config", "Show or check the configuration."),
     "status": ("mirror.cli.status", "status", "Show how a running mirror is doing."),
+    "verify": ("mirror.cli.verify", "verify", "Check what is stored again; say who vouches."),
     "version": ("mirror.cli.version", "version", "Print the version."),
 }
 

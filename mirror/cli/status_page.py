@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mirror.cli.tables import size_text, traffic_table
+from mirror.cli.status_trust import print_trust
+from mirror.cli.tables import printable, size_text, span_text, traffic_table
 
 _SHOWN_EVENTS = 10
 
@@ -33,11 +34,19 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
         console.print(_upstreams(document["upstreams"], datetime.now(UTC).timestamp()))
     else:
         console.print("upstreams: unknown (keeper away)")
-    for channel, date in document.get("channels", {}).items():
-        console.print(f"channel {escape(_printable(channel))}: newest manifest of {escape(date)}")
+    if "trust" in document:  # a keeper that is about to be replaced by this version has none
+        print_trust(console, document["trust"], datetime.now(UTC).timestamp())
+    for channel, date in _other_channels(document).items():
+        console.print(f"channel {escape(printable(channel))}: newest manifest of {escape(date)}")
     console.print(traffic_table(document["traffic"], "traffic since the state directory was made"))
     for event in document["events"][-_SHOWN_EVENTS:]:
         console.print(escape(_line(event)), soft_wrap=True)
+
+
+def _other_channels(document: dict[str, Any]) -> dict[str, str]:
+    """Return those that the trust section does not tell of: releases by their version."""
+    told = {channel["name"] for channel in document.get("trust", {}).get("channels", ())}
+    return {name: date for name, date in document.get("channels", {}).items() if name not in told}
 
 
 def _processes(processes: list[dict[str, Any]]) -> Table:
@@ -63,7 +72,7 @@ def _upstreams(upstreams: list[dict[str, Any]], now: float) -> Table:
     for upstream in upstreams:
         for health in upstream["urls"]:
             cells = (health["url"], _state(health), _failure(health, now))
-            table.add_row(upstream["name"], *(escape(_printable(cell)) for cell in cells))
+            table.add_row(upstream["name"], *(escape(printable(cell)) for cell in cells))
     return table
 
 
@@ -79,15 +88,7 @@ def _state(health: dict[str, Any]) -> str:
 def _failure(health: dict[str, Any], now: float) -> str:
     if not health["last_error"]:
         return "-"
-    return f"{_span(now - health['last_error_at'])} ago: {health['last_error']}"
-
-
-def _span(seconds: float) -> str:
-    """Return a time for people: whole seconds, minutes or hours, below 100 where it can be."""
-    for size_s, unit in ((1, "s"), (60, "min")):
-        if seconds < 100 * size_s:
-            return f"{max(0.0, seconds) / size_s:.0f} {unit}"
-    return f"{seconds / 3600:.0f} h"
+    return f"{span_text(now - health['last_error_at'])} ago: {health['last_error']}"
 
 
 def _line(event: dict[str, Any]) -> str:
@@ -95,9 +96,4 @@ def _line(event: dict[str, Any]) -> str:
     fields = " ".join(f"{name}={value}" for name, value in event.items() if name not in known)
     time = str(event.get("time", ""))[:19]
     line = f"{time} {event.get('level')} {event.get('process')} {event.get('event')} {fields}"
-    return _printable(line)
-
-
-def _printable(text: str) -> str:
-    """Values are plain text again after JSON: a terminal must not act on what is in them."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(line)

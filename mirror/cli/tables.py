@@ -35,6 +35,19 @@ def size_text(size_bytes: int) -> str:
     return f"{sign}{amount:.{digits}f} {_UNITS[unit]}"
 
 
+def span_text(seconds: float) -> str:
+    """Return a time for people: seconds, minutes, hours or days, below 100 where it can be."""
+    for size_s, unit in ((1, "s"), (60, "min"), (3600, "h")):
+        if seconds < 100 * size_s:
+            return f"{max(0.0, seconds) / size_s:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def printable(text: str) -> str:
+    """Return text that a terminal only shows, and does not act on."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def _cells(entry: dict[str, Any]) -> list[str]:
     ratio = entry["hit_ratio"]
     return [

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import mirror
 from mirror.clock import Clock
 from mirror.config import Config
+from mirror.control.trust import TrustView, trust_section
 from mirror.events import latest_events
 from mirror.store.page import KEEPER_SLOT, SharedPage
 
@@ -46,6 +47,7 @@ class KeeperView:
     started_at: float
     upstreams: Callable[[], list[dict[str, Any]]]
     channels: Callable[[], Mapping[str, str]]  # the newest date that each has had here
+    trust: TrustView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +70,18 @@ def build_status(source: StatusSource) -> dict[str, Any]:
         "processes": processes,
         "store": {"path": source.config.store.path, "budget_bytes": source.config.store.budget},
         "state": {"path": source.config.state.path},
+        "trust": _trust(source),
         "traffic": source.traffic(),
         "events": latest_events(source.config.state.path),
     }
     if source.keeper is not None:
         _add_keeper(document, source.keeper, source.clock)
     return document
+
+
+def _trust(source: StatusSource) -> dict[str, Any]:
+    view = None if source.keeper is None else source.keeper.trust
+    return trust_section(source.config, view, source.clock.now())
 
 
 def _add_keeper(document: dict[str, Any], keeper: KeeperView, clock: Clock) -> None:

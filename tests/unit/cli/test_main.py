@@ -75,11 +75,16 @@ WRONG = {
     "negative size": ("[store]\nbudget = '-1GiB'", "store.budget", "GiB"),
     "wrong network": ("[serve]\ntrusted_proxies = ['10/8']", "serve.trusted_proxies", "10.0.0.0/8"),
     "s3 origin": (
-        "[upstream.crates]\nurls = ['s3://b/x']",
+        "[upstream.crates]\nurls = ['s3://B/x']",
         "upstream.crates.urls",
-        "not available",
+        "s3://bucket/prefix",
     ),
     "no proof": ("[trust]\nchannel_manifest = 'none'", "trust.channel_manifest", "digest"),
+    "another key": (
+        "[trust]\nrelease_key_file = '/dev/null'",
+        "trust.release_key_file",
+        "is not the key with trust.release_key_fingerprints",
+    ),
     "TLS": ("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", "not available"),
     "s3 table": ("[[origin]]\nname = 'x'", "origin", "not available"),
     "value for a table": ("[serve]\ntls = 'x'", "serve.tls", "write [serve.tls]"),

@@ -1,0 +1,1 @@
+"""Work on the whole store: looking it through, comparing it with upstream."""
