@@ -50,6 +50,7 @@ class Answer:
     length: int | None = None  # what Content-Length says; None: chunked
     closes: bool = False
     is_dropped: bool = False
+    is_endless: bool = False
     how: str = "fin"
     delay_ms: int = 0
     stall_at: int = -1
@@ -235,6 +236,8 @@ def _spoil(request: SimulatedRequest, result: Answer, claims: Claims) -> None:
         result.closes = True
     if claims.take(FaultKind.CHUNKED):
         result.length = None
+    if result.end > result.start and claims.take(FaultKind.ENDLESS):
+        result.length, result.is_endless, result.closes = None, True, True
     if rule := claims.take(FaultKind.RATE):
         result.bytes_per_s = rule.bytes_per_s
     if rule := claims.take_within(FaultKind.STALL, result.start, result.end):

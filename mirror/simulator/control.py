@@ -14,6 +14,8 @@
 | POST /delete-crate | {"name"} | {"found": true} |
 | POST /stop-serving, /resume-serving | | {} |
 
+The verbs that attack are in `attack_verbs.py`.
+
 Rules:
 1. A wrong request is 400 with `{"error": …}`; an unknown verb 404.
 2. Fields are checked only as far as a test's mistake would otherwise stay silent.
@@ -30,11 +32,12 @@ from typing import Any
 
 from aiohttp import web
 
+from mirror.simulator.attack_verbs import AttackVerbs, Verb
 from mirror.simulator.crate_package import Dependency
 from mirror.simulator.faults import parse_rules
 from mirror.simulator.simulator import Simulator
 
-Verb = Callable[[Any], Awaitable[Mapping[str, object]]]
+_LARGEST_CONTENT_BYTES = 64 << 20  # an archive in base64, for `replace`
 
 
 class Control:
@@ -45,7 +48,7 @@ class Control:
 
     def application(self) -> web.Application:
         """Return the aiohttp application with every verb routed."""
-        application = web.Application()
+        application = web.Application(client_max_size=_LARGEST_CONTENT_BYTES)
         application.router.add_get("/state", _handler(self.state))
         application.router.add_get("/counts", _handler(self.counts))
         application.router.add_get("/log", self._log)
@@ -59,6 +62,7 @@ class Control:
             "/delete-crate": self.delete_crate,
             "/stop-serving": self.stop_serving,
             "/resume-serving": self.resume_serving,
+            **AttackVerbs(self._simulator.upstream).by_path(),
         }
         for path, verb in verbs.items():
             application.router.add_post(path, _handler(verb))

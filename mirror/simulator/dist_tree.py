@@ -6,6 +6,7 @@ Rules:
 2. Each archive and manifest has a `.sha256` and an `.asc`; signatures are made when asked for.
 3. `/dist/<date>/big-<n><unit>-<triple>.tar.gz` exists for every published date and any size up to
    4 GiB, is made on demand, and has its `.sha256` and `.asc`; no manifest names it.
+4. A legacy release leaves the heads of beta and nightly alone, and has the signatures of its time.
 
 Units: Unix seconds, bytes. Does not: sign (`openpgp_signer`).
 Runs in: simulator.
@@ -14,6 +15,8 @@ Runs in: simulator.
 from __future__ import annotations
 
 import re
+from datetime import date
+from functools import partial
 
 from mirror.simulator.channel_manifest import Archive, manifest_text
 from mirror.simulator.components import ComponentSpec, component_tar
@@ -26,7 +29,7 @@ from mirror.simulator.contents import (
 )
 from mirror.simulator.openpgp_signer import Signer
 from mirror.simulator.published import Published, Shelf
-from mirror.simulator.releases import EXTRA_TARGETS, HOST_PACKAGES, Release
+from mirror.simulator.releases import EXTRA_TARGETS, HOST_PACKAGES, Release, noon_of
 from mirror.simulator.tar_files import (
     TarFile,
     gzip_stored,
@@ -85,13 +88,27 @@ class DistTree:
             self._put_twice(release, f"{name}.toml", FixedContent(text))
             # The version-1 manifest, a plain list of names; rustup falls back to it.
             self._put_twice(release, name, FixedContent(names + b"\n"))
-            self._listed.append(f"static.rust-lang.org/dist/{release.day}/{name}.toml\n")
+            line = f"static.rust-lang.org/dist/{release.day}/{name}.toml\n"
+            self._listed.insert(0 if release.is_legacy else len(self._listed), line)
         self._published.append(release)
-        self._shelf.put(
-            MANIFESTS_PATH,
-            FixedContent("".join(self._listed).encode()),
-            last_modified_at=release.published_at,
-        )
+        self._publish_list(release.published_at)
+
+    def publish_manifest(self, name: str, day: date, text: bytes) -> None:
+        """Publish `text` as the manifest `name` of `day`: the head and the dated copy.
+
+        What the manifest names must be there already.
+        """
+        at = noon_of(day)
+        content = FixedContent(text)
+        dated = f"/dist/{day}/{name}.toml"
+        self._put_with_proofs(dated, content, at, cache_control="public")
+        self._put_with_proofs(f"/dist/{name}.toml", content, at)
+        self._listed.append(f"static.rust-lang.org/dist/{day}/{name}.toml\n")
+        self._publish_list(at)
+
+    def _publish_list(self, at: int) -> None:
+        listed = "".join(self._listed).encode()
+        self._shelf.put(MANIFESTS_PATH, FixedContent(listed), last_modified_at=at)
 
     def publish_key(self, at: int) -> None:
         self._shelf.put(KEY_PATH, FixedContent(self._signer.public_key()), last_modified_at=at)
@@ -150,16 +167,31 @@ class DistTree:
         )
 
     def _put_twice(self, release: Release, name: str, content: Content) -> None:
+        at, hash_name = release.published_at, release.signed_with
         dated = f"/dist/{release.day}/{name}"
-        self._put_with_proofs(dated, content, release.published_at, cache_control="public")
-        self._put_with_proofs(f"/dist/{name}", content, release.published_at)
+        self._put_with_proofs(dated, content, at, cache_control="public", hash_name=hash_name)
+        if release.is_legacy and release.channel != "stable":
+            return
+        self._put_with_proofs(f"/dist/{name}", content, at, hash_name=hash_name)
 
     def _put_with_proofs(
-        self, path: str, content: Content, at: int, *, cache_control: str = ""
+        self,
+        path: str,
+        content: Content,
+        at: int,
+        *,
+        cache_control: str = "",
+        hash_name: str = "sha512",
     ) -> None:
         name = path.rpartition("/")[2]
-        digest_file = LazyContent(lambda: digest_line(content, f" {name}"))
-        # Signed at the release's time, so that signatures differ between releases only.
-        signature = LazyContent(lambda: self._signer.detached_signature(content.blocks(), at))
-        for suffix, item in (("", content), (".sha256", digest_file), (".asc", signature)):
-            self._shelf.put(path + suffix, item, last_modified_at=at, cache_control=cache_control)
+        files = {path: content, f"{path}.sha256": LazyContent(partial(_digest_of, content, name))}
+        if hash_name:
+            # Signed at the release's time, so that signatures differ between releases only.
+            sign = partial(self._signer.detached_signature, hash_name=hash_name)
+            files[f"{path}.asc"] = LazyContent(lambda: sign(content.blocks(), at))
+        for target, item in files.items():
+            self._shelf.put(target, item, last_modified_at=at, cache_control=cache_control)
+
+
+def _digest_of(content: Content, name: str) -> bytes:
+    return digest_line(content, f" {name}")

@@ -16,6 +16,7 @@ A rule is an object such as
 | content_range | delta | Content-Range is wrong by `delta` |
 | former | | the former generation of the object (of a `.sha256` without one: a wrong digest) |
 | chunked | | chunked, without a length |
+| endless | | chunked, the content over and over, until the client goes |
 | html | | 200 with an HTML error page |
 | rate | bytes_per_s | the content at this rate |
 | fields | fields (null removes) | change fields of the head |
@@ -53,6 +54,7 @@ class FaultKind(StrEnum):
     CONTENT_RANGE = "content_range"
     FORMER = "former"
     CHUNKED = "chunked"
+    ENDLESS = "endless"
     HTML = "html"
     RATE = "rate"
     FIELDS = "fields"

@@ -1,9 +1,10 @@
 """OpenPGP signatures like those of Rust's releases, by a key made at run time.
 
 Rules (RFC 4880, as the real signatures use it):
-1. Signatures are ASCII-armoured, detached, version 4, type binary, RSA, SHA-512, with a creation
-   time and an issuer key id, made by the primary key.
-2. The private key lives in memory only and is never written anywhere.
+1. Signatures are ASCII-armoured, detached, version 4, type binary, RSA, with a creation time and an
+   issuer key id, made by the primary key.
+2. Of the hashes SHA-512 is the rule; SHA-256 and SHA-1 are what older releases have.
+3. The private key lives in memory only and is never written anywhere.
 
 Does not: verify (`verify` room; `gpgv` is the oracle in the tests).
 Units: Unix seconds. Runs in: simulator.
@@ -18,14 +19,21 @@ from collections.abc import Iterable
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgorithm
 
 USER_ID = "Simulated Rust Release Signing Key <rust-key@simulator.invalid>"
 KEY_CREATED_AT = 1_380_153_600  # 2013-09-26, the day of the real key
 
 _TAG_SIGNATURE, _TAG_PUBLIC_KEY, _TAG_USER_ID = 2, 6, 13
 _TYPE_BINARY, _TYPE_POSITIVE_CERTIFICATION = 0x00, 0x13
-_ALGORITHM_RSA, _HASH_SHA512 = 1, 10
+_ALGORITHM_RSA = 1
+# hashlib's name, to the number (RFC 4880, section 9.4) and what `cryptography` calls it.
+_HASHES: dict[str, tuple[int, HashAlgorithm]] = {
+    "sha512": (10, SHA512()),
+    "sha256": (8, SHA256()),
+    "sha1": (2, SHA1()),
+}
+HASH_NAMES = tuple(_HASHES)
 
 
 class Signer:
@@ -61,9 +69,16 @@ class Signer:
         )
         return _armour("PUBLIC KEY BLOCK", packets)
 
-    def detached_signature(self, blocks: Iterable[bytes], signed_at: int) -> bytes:
-        """Return the armoured detached signature of the content given in blocks."""
-        digest = hashlib.sha512()
+    def detached_signature(
+        self, blocks: Iterable[bytes], signed_at: int, *, hash_name: str = "sha512"
+    ) -> bytes:
+        """Return the armoured detached signature of the content given in blocks.
+
+        Raises: ValueError for a hash that no release was ever signed with.
+        """
+        if hash_name not in _HASHES:
+            raise ValueError(f"hash {hash_name!r}: {', '.join(HASH_NAMES)}")
+        digest = hashlib.new(hash_name, usedforsecurity=False)
         for block in blocks:
             digest.update(block)
         return _armour("SIGNATURE", self._sign(digest, _TYPE_BINARY, signed_at))
@@ -71,11 +86,12 @@ class Signer:
     def _sign(
         self, digest: hashlib._Hash, kind: int, signed_at: int, *, further: bytes = b""
     ) -> bytes:
+        number, algorithm = _HASHES[digest.name]
         hashed = _subpacket(2, struct.pack(">I", signed_at)) + further
-        head = struct.pack(">BBBBH", 4, kind, _ALGORITHM_RSA, _HASH_SHA512, len(hashed)) + hashed
+        head = struct.pack(">BBBBH", 4, kind, _ALGORITHM_RSA, number, len(hashed)) + hashed
         digest.update(head + b"\x04\xff" + struct.pack(">I", len(head)))
         summed = digest.digest()
-        value = self._key.sign(summed, padding.PKCS1v15(), Prehashed(SHA512()))
+        value = self._key.sign(summed, padding.PKCS1v15(), Prehashed(algorithm))
         unhashed = _subpacket(16, bytes.fromhex(self.fingerprint)[-8:])
         body = (
             head

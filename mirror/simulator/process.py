@@ -16,6 +16,8 @@ What is there at first:
 - nightlies 2026-05-15, -16 (complete), -18 (no clippy), -19 (no rustfmt), -20 (no clippy); no -17.
   The default profile backtracks from -20 to -16, with 404 for -17; minimal installs -20.
   `advance("nightly")` publishes 2026-05-21, complete.
+- `flip("nightly")` publishes the next day's generation of a channel in a millisecond, from the same
+  archives; `flip("1.60")` makes that channel.
 - target wasm32-unknown-unknown (`rust-std`), component rust-src; profiles minimal, default,
   complete.
 - rustup 1.29.0; `advance("rustup")` publishes 1.29.9. `rustup_binary=` is served as rustup-init.
@@ -27,8 +29,8 @@ What is there at first:
   crate), `vanishing` 1.0.0 and 1.0.1 (outside the tree, for `delete_crate`), 331 in all.
 
 Clients: `real_clients.py` (isolated stock rustup and cargo), `built_in_client.py` (asks the same),
-`tcp_proxy.py` (spoils connections). Fault rules: `faults.py`. Verbs: `control.py`. `stop_serving`
-takes down all three hosts; the control listener stays.
+`tcp_proxy.py` (spoils connections). Fault rules: `faults.py`. Verbs: `control.py`, and those that
+attack: `attack_verbs.py`. `stop_serving` takes down all three hosts; the control listener stays.
 
 Rules:
 1. The process is ended by its own id; it also ends when this process does (its standard input

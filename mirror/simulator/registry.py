@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mirror.simulator.contents import Content, FixedContent
 from mirror.simulator.crate_package import Dependency, PackageSpec, crate_file
@@ -78,6 +78,29 @@ class Registry:
             touched[spec.name] = None
         for name in touched:
             self._write_index(name, at)
+
+    def change_bytes(self, name: str, version: str, payload: bytes, *, at: int) -> str:
+        """Publish other bytes, and their `cksum`, as an existing version; return that `cksum`.
+
+        crates.io never does this. Raises: KeyError when there is no such version.
+        """
+        crate = self._crates[name.lower()]
+        entry = crate.versions[version]
+        spec = replace(entry.spec, payload=payload)
+        content = FixedContent(crate_file(spec))
+        crate.versions[version] = _Version(spec, content.sha256.hex(), yanked=entry.yanked)
+        self._put_crate(spec, content, at)
+        self._write_index(name, at)
+        return content.sha256.hex()
+
+    def remove_version(self, name: str, version: str, *, at: int) -> bool:
+        """Take one version out of the index file, with its `.crate`; return whether it existed."""
+        crate = self._crates.get(name.lower())
+        if crate is None or crate.versions.pop(version, None) is None:
+            return False
+        self._crate_shelf.remove(crate_path(crate.name, version))
+        self._write_index(name, at)
+        return True
 
     def yank(self, name: str, version: str, *, yanked: bool, at: int) -> bool:
         """Set or clear the yanked mark; return whether the version exists."""

@@ -31,6 +31,8 @@ class Release:
     number: str  # "1.95.0", "1.96.0-beta.1", "1.97.0-nightly"
     day: date
     missing: tuple[str, ...] = ()  # packages that this release lacks on the host target
+    signed_with: str = "sha512"  # the hash of its signatures; "": it has none
+    is_legacy: bool = False  # of long ago: no head of a channel is this release any more
 
     @property
     def file_version(self) -> str:
@@ -44,9 +46,7 @@ class Release:
 
     @property
     def published_at(self) -> int:
-        return int(
-            datetime(self.day.year, self.day.month, self.day.day, 12, tzinfo=UTC).timestamp()
-        )
+        return noon_of(self.day)
 
     @property
     def manifest_names(self) -> tuple[str, ...]:
@@ -55,7 +55,13 @@ class Release:
         if self.channel != "stable":
             return (head,)
         minor = self.number.rpartition(".")[0]
-        return (head, f"channel-rust-{minor}", f"channel-rust-{self.number}")
+        by_version = (f"channel-rust-{minor}", f"channel-rust-{self.number}")
+        return by_version if self.is_legacy else (head, *by_version)
+
+
+def noon_of(day: date) -> int:
+    """Return the Unix seconds of that day's noon."""
+    return int(datetime(day.year, day.month, day.day, 12, tzinfo=UTC).timestamp())
 
 
 def first_releases() -> list[Release]:
@@ -82,6 +88,11 @@ def beta_release(index: int) -> Release:
         number=f"1.96.0-beta.{index + 1}",
         day=date(2026, 4, 18) + index * timedelta(days=7),
     )
+
+
+def legacy_release(channel: str, number: str, day: date, signed_with: str) -> Release:
+    """Return a release of long ago; `signed_with` is a hash's name, or "" for no signature."""
+    return Release(channel=channel, number=number, day=day, signed_with=signed_with, is_legacy=True)
 
 
 def nightly_release(day: int) -> Release:

@@ -49,6 +49,9 @@ async def send(
             close(writer, answer.how)
             return False
         offset = await _send_piece(answer, writer, offset, count)
+        if offset == answer.end and answer.is_endless:
+            offset = answer.start
+            await asyncio.sleep(0)  # small content never fills a buffer, and others want to run
     if answer.length is None:
         writer.write(b"0\r\n\r\n")
     await writer.drain()

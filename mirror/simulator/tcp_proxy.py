@@ -3,7 +3,10 @@
 Rules:
 1. `faults` may be replaced at any time; a connection keeps the value it was accepted with.
 2. Offsets count the bytes of one connection in the direction towards the client.
-3. A fault limited by `connections_spoiled` spares every connection after that many.
+3. `corrupt_after` finds its place by content: the byte that follows the marker is changed, at each
+   occurrence. It works on connections that carry several answers, and on head fields. `cut_at` is
+   cut right after in the same way, `cuts` times in all.
+4. A fault limited by `connections_spoiled` spares every connection after that many.
 
 Units: bytes, milliseconds. Does not: understand what passes through.
 Runs in: tests, demo, benchmarks.
@@ -12,6 +15,7 @@ Runs in: tests, demo, benchmarks.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -30,6 +34,10 @@ class TcpFaults:
     cut_after: int = -1  # close after this many bytes towards the client
     cut_how: str = "fin"  # or "rst"
     corrupt_at: int = -1  # flip every bit of this byte towards the client
+    corrupt_after: bytes = b""  # change the byte that follows these bytes towards the client
+    cut_at: bytes = b""  # close after these bytes towards the client
+    cuts: int = 1
+    corrupt_bits: int = 0xFF  # which bits of a byte are flipped; 1 makes a digit another digit
     refuse: bool = False  # reset as soon as accepted
     connections_spoiled: int = 0  # 0: all
 
@@ -49,7 +57,16 @@ class ProxyCounts:
 class TcpProxy:
     """Listens on a free local port and forwards to one address."""
 
-    def __init__(self, host: str, port: int, faults: TcpFaults | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        faults: TcpFaults | None = None,
+        *,
+        on_request: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """`on_request` is shown each piece that goes to the server."""
+        self._on_request = on_request
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,6 +87,10 @@ class TcpProxy:
         """Stop listening and end every connection."""
         if self._server:
             self._server.close()
+        await self.end_connections()
+
+    async def end_connections(self) -> None:
+        """End every connection, so that those which follow have the faults of the moment."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -133,37 +154,60 @@ class TcpProxy:
         while piece := await pipe.reader.read(_PIECE_BYTES):
             await asyncio.sleep(faults.latency_ms / 1000)
             self.counts.bytes_to_server += len(piece)
+            if self._on_request:
+                self._on_request(piece)
             pipe.writer.write(piece)
             await pipe.writer.drain()
         if pipe.writer.can_write_eof():
             pipe.writer.write_eof()
 
     async def _to_client(self, pipe: _Pipe, faults: TcpFaults) -> None:
-        offset = 0
+        offset, seen = 0, b""
         # A slow connection moves in pieces of a twentieth of a second.
         limit = max(faults.bytes_per_s // 20, 1) if faults.bytes_per_s else _PIECE_BYTES
         while piece := await pipe.reader.read(min(limit, _PIECE_BYTES)):
             await asyncio.sleep(faults.latency_ms / 1000)
-            cuts = 0 <= faults.cut_after <= offset + len(piece)
-            if cuts:
-                piece = piece[: faults.cut_after - offset]
-            piece = self._corrupted(piece, faults.corrupt_at - offset)
+            cut = self._cut(piece, seen, offset, faults)
+            piece, seen = self._corrupted_after_marker(piece[:cut], seen, faults)
+            piece = self._corrupted(piece, faults.corrupt_at - offset, faults)
             pipe.writer.write(piece)
             await pipe.writer.drain()
             offset += len(piece)
             self.counts.bytes_to_client += len(piece)
-            if cuts:
+            if cut is not None:
                 self.counts.cut += 1
                 close(pipe.writer, faults.cut_how)
                 return
             if faults.bytes_per_s:
                 await asyncio.sleep(len(piece) / faults.bytes_per_s)
 
-    def _corrupted(self, piece: bytes, spot: int) -> bytes:
+    def _cut(self, piece: bytes, seen: bytes, offset: int, faults: TcpFaults) -> int | None:
+        """Return how much of `piece` still goes out when the connection is to be cut in it."""
+        if 0 <= faults.cut_after <= offset + len(piece):
+            return faults.cut_after - offset
+        if faults.cut_at and self.counts.cut < faults.cuts:
+            start = (seen + piece).find(faults.cut_at)
+            if start >= 0:
+                return max(start + len(faults.cut_at) - len(seen), 0)
+        return None
+
+    def _corrupted(self, piece: bytes, spot: int, faults: TcpFaults) -> bytes:
         if not 0 <= spot < len(piece):
             return piece
         self.counts.corrupted += 1
-        return piece[:spot] + bytes([piece[spot] ^ 0xFF]) + piece[spot + 1 :]
+        return piece[:spot] + bytes([piece[spot] ^ faults.corrupt_bits]) + piece[spot + 1 :]
+
+    def _corrupted_after_marker(
+        self, piece: bytes, seen: bytes, faults: TcpFaults
+    ) -> tuple[bytes, bytes]:
+        """Return the spoiled piece, and the true bytes that a marker may have begun with."""
+        marker, true = faults.corrupt_after, seen + piece
+        start = true.find(marker) if marker else -1
+        while start >= 0:
+            piece = self._corrupted(piece, start + len(marker) - len(seen), faults)
+            start = true.find(marker, start + 1)
+        longest = max(len(marker), len(faults.cut_at))
+        return piece, true[-longest:] if longest else b""
 
 
 @dataclass(frozen=True, slots=True)

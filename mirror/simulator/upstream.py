@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mirror.simulator.channel_flips import ChannelFlips
 from mirror.simulator.crate_graph import YANKED_CRATE, YANKED_VERSION, first_crates
 from mirror.simulator.crate_package import Dependency, PackageSpec
 from mirror.simulator.dist_tree import DistTree
 from mirror.simulator.openpgp_signer import Signer
+from mirror.simulator.overlay import Overlay
 from mirror.simulator.published import Published, Shelf, Site
 from mirror.simulator.registry import Registry, crate_path
 from mirror.simulator.releases import (
@@ -75,6 +77,9 @@ class SimulatedUpstream:
             version=options.rustup_version,
         )
         self.registry = Registry(self._crates, self._index)
+        self.overlay = Overlay()
+        self.flips = ChannelFlips(self.dist, self.overlay)
+        self._other_signer: Signer | None = None
         self._advanced = {"stable": 0, "beta": 0, "nightly": 0}
         for release in first_releases():
             self.dist.publish(release)
@@ -90,12 +95,25 @@ class SimulatedUpstream:
             self.registry.publish_config(f"{crates_url}/crates", _FIRST_AT)
 
     def find(self, site: Site, path: str) -> Published | None:
-        """Return the object at `path` of one host."""
+        """Return the object that is served at `path` of one host."""
         if site is Site.RELEASES:
-            return self.dist.find(path)
+            return self.overlay.over(site, path, self.dist.find(path))
         if site is Site.INDEX:
-            return self._index.find(path)
-        return self._crates.find(_canonical_crate_path(path))
+            return self.overlay.over(site, path, self._index.find(path))
+        path = _canonical_crate_path(path)
+        return self.overlay.over(site, path, self._crates.find(path))
+
+    def key_named(self, name: str) -> Signer:
+        """Return the "release" key, or the "other" one, which nobody pins.
+
+        Raises: ValueError for another name.
+        """
+        if name == "release":
+            return self.signer
+        if name != "other":
+            raise ValueError(f"key {name!r}: release or other")
+        self._other_signer = self._other_signer or Signer()
+        return self._other_signer
 
     def advance(self, channel: str) -> str:
         """Publish the next release of a channel, or of "rustup"; return its number or date.

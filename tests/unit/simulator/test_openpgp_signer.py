@@ -24,14 +24,17 @@ def _dearmour(text: bytes) -> bytes:
     return base64.b64decode("".join(line for line in body if not line.startswith("=")))
 
 
-def _gpgv(signer: Signer, folder: Path, content: bytes) -> subprocess.CompletedProcess[bytes]:
+def _gpgv(
+    signer: Signer, folder: Path, content: bytes, hash_name: str = "sha512"
+) -> subprocess.CompletedProcess[bytes]:
     if _GPGV is None:
         pytest.skip("gpgv is absent")
     (folder / "key.gpg").write_bytes(_dearmour(signer.public_key()))
     (folder / "signed").write_bytes(content)
-    signature = signer.detached_signature([b"signed ", b"content"], _SIGNED_AT)
+    blocks = [b"signed ", b"content"]
+    signature = signer.detached_signature(blocks, _SIGNED_AT, hash_name=hash_name)
     (folder / "signature.asc").write_bytes(signature)
-    command = [_GPGV, "--homedir", str(folder), "--keyring", str(folder / "key.gpg")]
+    command = [_GPGV, "--verbose", "--homedir", str(folder), "--keyring", str(folder / "key.gpg")]
     return subprocess.run(
         [*command, str(folder / "signature.asc"), str(folder / "signed")],
         check=False,
@@ -39,10 +42,21 @@ def _gpgv(signer: Signer, folder: Path, content: bytes) -> subprocess.CompletedP
     )
 
 
-def test_gpgv_accepts_the_signature(signer: Signer, tmp_path: Path) -> None:
-    result = _gpgv(signer, tmp_path, b"signed content")
+@pytest.mark.parametrize("hash_name", ["sha512", "sha256"])
+def test_gpgv_accepts_the_signature(hash_name: str, signer: Signer, tmp_path: Path) -> None:
+    result = _gpgv(signer, tmp_path, b"signed content", hash_name)
     assert result.returncode == 0, result.stderr
     assert b"Good signature" in result.stderr
+    assert f"digest algorithm {hash_name.upper()}".encode() in result.stderr
+
+
+def test_gpgv_knows_a_sha1_signature_as_such(signer: Signer, tmp_path: Path) -> None:
+    assert b"digest algorithm SHA1" in _gpgv(signer, tmp_path, b"signed content", "sha1").stderr
+
+
+def test_hash_that_no_release_has_is_refused(signer: Signer) -> None:
+    with pytest.raises(ValueError, match="md5"):
+        signer.detached_signature([b""], _SIGNED_AT, hash_name="md5")
 
 
 def test_gpgv_refuses_altered_content(signer: Signer, tmp_path: Path) -> None:

@@ -139,6 +139,19 @@ async def test_chunked_has_no_length_and_ends_with_the_last_chunk(simulator: Sim
     assert response.content.endswith(b"\r\n0\r\n\r\n")
 
 
+async def test_endless_content_goes_on_until_the_client_goes(simulator: Simulator) -> None:
+    simulator.faults.add(parse_rules([{"kind": "endless", "name": "endless"}]))
+    parts = urlsplit(simulator.index_url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(b"GET /1/q HTTP/1.1\r\nHost: a\r\n\r\n")
+    async with asyncio.timeout(TIMEOUT_S):
+        await reader.readexactly(1_000_000)
+        writer.close()
+        await simulator.aclose()
+    assert simulator.tally.total.bytes > 900_000
+    assert simulator.faults.fired == {"endless": 1}
+
+
 async def test_stall_holds_the_rest_back(simulator: Simulator) -> None:
     simulator.faults.add(parse_rules([{"kind": "stall", "at": 100, "ms": 150, "count": 1}]))
     started_at = time.monotonic()

@@ -60,6 +60,25 @@ async def test_corrupt_changes_one_byte(proxy: TcpProxy) -> None:
     assert proxy.counts.corrupted == 1
 
 
+async def test_byte_after_a_marker_changes_wherever_the_marker_stands(proxy: TcpProxy) -> None:
+    right = await get(url(proxy))
+    marker = right.content[70_000:70_020]
+    proxy.faults = TcpFaults(corrupt_after=marker)
+    wrong = (await get(url(proxy))).content
+    assert [i for i in range(LENGTH) if right.content[i] != wrong[i]] == [70_020]
+    proxy.faults = TcpFaults(corrupt_after=b"Content-Length: ", corrupt_bits=1)
+    assert (await get(url(proxy))).fields["content-length"] == "304800"
+    assert proxy.counts.corrupted == 2
+
+
+async def test_connection_is_cut_right_after_a_marker_once(proxy: TcpProxy) -> None:
+    right = (await get(url(proxy))).content
+    proxy.faults = TcpFaults(cut_at=right[99_980:100_000], cut_how="fin")
+    assert (await get(url(proxy))).content == right[:100_000]
+    assert (await get(url(proxy))).content == right
+    assert proxy.counts.cut == 1
+
+
 async def test_refusal_resets_at_once(proxy: TcpProxy) -> None:
     proxy.faults = TcpFaults(refuse=True)
     response = await get(url(proxy))
