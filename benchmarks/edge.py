@@ -38,6 +38,8 @@ urls = ["{releases}"]
 urls = ["{crates}"]
 [upstream.index]
 urls = ["{index}"]
+[trust]
+release_key_fingerprints = ["{signing_key}"]
 [freshness]
 index = "1h"
 """
@@ -80,6 +82,7 @@ def edge(
             releases=simulator.releases_url,
             crates=simulator.crates_url,
             index=simulator.index_url,
+            signing_key=simulator.fingerprint,
         )
     )
     command: list[str | Path] = [

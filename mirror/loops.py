@@ -40,6 +40,8 @@ def _loops(upstream: Upstream, own_ports: frozenset[int]) -> Iterator[ConfigErro
             if section.connect_to and number == 0:
                 continue
             parts = urlsplit(url)
+            if parts.scheme == "s3":
+                continue  # its answers are signed for or refused; a mirror is no S3 server
             host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme]
             if (port in own_ports or host in public_names) and _is_this_machine(host, port):
                 yield ConfigError(

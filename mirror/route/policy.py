@@ -4,7 +4,14 @@ Rules:
 1. `immutable` is said only of bytes that a digest stated elsewhere ties to their name.
 2. A moving object tells downstream caches no longer freshness than this mirror gives it by default:
    60 seconds.
-3. Limits on bytes are there to stop an endless body, not to judge a publisher's taste: each is
+3. Nothing is answered that has less than its class requires (`requirement`): a signature by a
+   pinned key, or a digest that another document states, or nothing. "Nothing" is only for classes
+   that nobody upstream vouches for: sparse index files (they state the digests), the list of
+   manifests, rustup's installer script and its release file (which only never goes back). Their
+   bodies are read whole and checked for their form before the first byte is answered.
+   The operator moves two of them: `[trust] channel_manifest = "digest"` is for trees that nobody
+   signs, `[trust] archive = "signature"` asks a signature of each archive on top of its digest.
+4. Limits on bytes are there to stop an endless body, not to judge a publisher's taste: each is
    several times the largest object known of its kind.
 
 Units: bytes, seconds. Does not know `[freshness]`: the keeper applies the operator's values.
@@ -14,9 +21,33 @@ Runs in: both. Pure.
 
 from __future__ import annotations
 
+import enum
 from typing import Final
 
 from mirror.route.route import Kind, Route, Tempo
+
+
+class Require(enum.Enum):
+    """What must vouch for a body before it is answered whole."""
+
+    SIGNATURE = "signature"
+    DIGEST = "digest"
+    NONE = "none"
+
+
+_REQUIRED: Final = {
+    Kind.CHANNEL: Require.SIGNATURE,
+    Kind.CHANNEL_V1: Require.SIGNATURE,  # else it is a way around the signed manifest
+    Kind.ARCHIVE: Require.DIGEST,
+    Kind.ARCHIVE_PROOF: Require.DIGEST,  # of the subject: a proof is answered when it agrees
+    Kind.MANIFESTS: Require.NONE,
+    Kind.RELEASE_KEY: Require.SIGNATURE,  # not signed, but pinned by its fingerprints
+    Kind.RUSTUP_HEAD: Require.NONE,
+    Kind.RUSTUP_BINARY: Require.DIGEST,  # upstream signs none, rustup checks none
+    Kind.RUSTUP_PROOF: Require.DIGEST,
+    Kind.INDEX_FILE: Require.NONE,
+    Kind.CRATE: Require.DIGEST,
+}
 
 _IMMUTABLE: Final = b"public, max-age=31536000, immutable"
 _LONG: Final = b"public, max-age=86400"  # what upstream's CDN gives everything by default
@@ -63,6 +94,11 @@ def states_digest(kind: Kind) -> bool:
     Not true of a channel: its `.sha256` moves with it, and the two are judged as one generation.
     """
     return kind in _DIGEST_STATED
+
+
+def requirement(kind: Kind) -> Require:
+    """What must vouch for a body of this kind (rule 3)."""
+    return _REQUIRED[kind]
 
 
 def max_bytes(kind: Kind) -> int:

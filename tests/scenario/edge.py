@@ -75,6 +75,7 @@ class Edge:
             "upstream.releases.urls": simulator.releases_url,
             "upstream.crates.urls": simulator.crates_url,
             "upstream.index.urls": simulator.index_url,
+            "trust.release_key_fingerprints": simulator.fingerprint,
             **(settings or {}),
         }
 

@@ -209,7 +209,7 @@ def test_taken_port_is_named(mirror: Edge, tmp_path: Path, upstream: SimulatorPr
         ("serve.workers", "many", ["serve.workers", "many"]),
         ("serve.max_target", "1", ["serve.max_target", "256"]),
         ("serve.listne", "127.0.0.1:1", ["serve.listne"]),
-        ("trust.channel_manifest", "signature", ["trust.channel_manifest", "not available"]),
+        ("trust.release_key_file", "/dev/null", ["trust.release_key_file", "is not the key"]),
         ("trust.channel_manifest", "none", ["trust.channel_manifest", '"digest"']),
         ("serve.tls_listen", "127.0.0.1:8443", ["serve.tls_listen", "not available"]),
         ("upstream.releases.urls", "s3://bucket/x", ["upstream.releases.urls", "not available"]),

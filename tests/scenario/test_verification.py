@@ -116,7 +116,11 @@ CASES = {
     ),
     "channel-manifest-wrong-byte": Case(
         path="/dist/channel-rust-beta.toml",
-        faults=({"kind": "corrupt", "path": "/dist/channel-rust-beta.toml", "at": 50},),
+        faults=(
+            {"kind": "corrupt", "path": "/dist/channel-rust-beta.toml", "at": 50},
+            # Where it would be recovered from.
+            {"kind": "html", "path": "/dist/2026-04-18/channel-rust-beta.toml"},
+        ),
         event="channel-skew",
         key="releases:/dist/channel-rust-beta.toml",
     ),

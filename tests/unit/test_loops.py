@@ -26,6 +26,7 @@ def loops(*, own_ports: frozenset[int] = frozenset({8080}), **flags: str) -> lis
         pytest.param("http://127.0.0.1:8081", False, id="another-local-service"),
         pytest.param("http://192.0.2.1:8080", False, id="another-machine"),
         pytest.param("http://name.invalid:8080", False, id="unknown-name"),
+        pytest.param("s3://localhost", False, id="bucket"),
     ],
 )
 def test_own_address_and_port_is_a_loop(url: str, is_loop: bool) -> None:

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mirror.route.match import Site, match
-from mirror.route.policy import cache_control, is_small, max_bytes, states_digest
+from mirror.route.policy import (
+    Require,
+    cache_control,
+    is_small,
+    max_bytes,
+    requirement,
+    states_digest,
+)
 from mirror.route.route import Kind, Route
 
 IMMUTABLE = b"public, max-age=31536000, immutable"
@@ -48,3 +55,18 @@ def test_what_is_streamed_has_a_digest_stated_elsewhere() -> None:
 def test_what_is_read_into_memory_is_bounded_to_fit() -> None:
     assert all(0 < max_bytes(kind) <= 8 * 2**20 for kind in Kind if is_small(kind))
     assert all(max_bytes(kind) > 2**28 for kind in Kind if not is_small(kind))
+
+
+def test_only_classes_that_nobody_vouches_for_require_nothing() -> None:
+    free = {kind for kind in Kind if requirement(kind) is Require.NONE}
+    assert free == {Kind.INDEX_FILE, Kind.MANIFESTS, Kind.RUSTUP_HEAD}
+
+
+def test_what_has_a_digest_stated_elsewhere_requires_it() -> None:
+    assert {requirement(kind) for kind in Kind if states_digest(kind)} == {Require.DIGEST}
+
+
+def test_both_forms_of_a_channel_require_a_signature() -> None:
+    """One that needs none would be the way around the other."""
+    signed = {kind for kind in Kind if requirement(kind) is Require.SIGNATURE}
+    assert signed == {Kind.CHANNEL, Kind.CHANNEL_V1, Kind.RELEASE_KEY}

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.route.match import route_of_key
-from mirror.route.proofs import may_have_sibling, sibling, subject
+from mirror.route.proofs import (
+    channel_named,
+    dated_manifest,
+    may_have_sibling,
+    sibling,
+    subject,
+)
 from mirror.route.route import Kind, Route
 from tests.unit.route.paths import ARCHIVE_PATHS, CHANNEL_PATHS, RUSTUP_PATHS
 
@@ -67,3 +73,40 @@ def test_a_subject_has_the_proof_back(path: str) -> None:
     else:
         assert sibling(of_what, path.removeprefix(of_what.path)) == proof
         assert subject(of_what) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "channel", "named"),
+    [
+        pytest.param("rustc-nightly-x86_64-apple-darwin.tar.xz", "nightly", "nightly", id="night"),
+        pytest.param("rust-src-nightly.tar.xz", "nightly", "nightly", id="no-triple"),
+        pytest.param("rustc-beta-x86_64-apple-darwin.tar.xz", "beta", "beta", id="beta"),
+        pytest.param("rust-1.95.0-beta.2-x86_64.tar.xz", "beta", "beta", id="numbered-beta"),
+        pytest.param("rustc-1.95.0-x86_64-apple-darwin.tar.xz", "stable", "1.95.0", id="stable"),
+        pytest.param("rust-1.5.0-x86_64.msi", "stable", "1.5.0", id="installer"),
+        pytest.param("rust-src.tar.gz", "stable", "stable", id="no-version"),
+        pytest.param("channel-rust-nightly-date.txt", "nightly", "nightly", id="note"),
+    ],
+)
+def test_the_name_of_an_archive_tells_its_manifest(name: str, channel: str, named: str) -> None:
+    archive = route(f"releases:/dist/2026-01-01/{name}")
+    found = dated_manifest(archive)
+    assert found is not None
+    assert (found.kind, found.path) == (
+        Kind.CHANNEL,
+        f"/dist/2026-01-01/channel-rust-{channel}.toml",
+    )
+    assert channel_named(archive) == named
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "releases:/dist/rustc-1.95.0-x86_64.tar.xz",
+        ARCHIVE + ".sha256",
+        "releases:/dist/2026-01-01/channel-rust-stable",
+        "releases:/rustup/archive/1.29.0/wasm32/rustup-init",
+    ],
+)
+def test_only_dated_archives_have_a_dated_manifest(key: str) -> None:
+    assert dated_manifest(route(key)) is None
