@@ -70,7 +70,7 @@ class State(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class S3(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the `s3://bucket/prefix` URLs of one upstream are read; secrets are files, never values."""
+    """How the `s3://` URLs of one upstream are read; secrets are files, never values."""
 
     endpoint: str = ""  # empty: AWS's for the region
     sts_endpoint: str = ""  # empty: AWS's for the region

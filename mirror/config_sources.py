@@ -234,7 +234,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]
             continue
         key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".")
         if key not in known:
-            raise ConfigError(variable, text, _unknown(key, known))
+            raise ConfigError(variable, text, _unknown(key, known), is_shown=False)
         yield key, _Given(value=text, origin=variable, is_text=True)
 
 
@@ -242,7 +242,7 @@ def _refuse_unknown(given: Mapping[str, _Given]) -> None:
     known = known_keys()
     for key, item in given.items():
         if key not in known:
-            raise ConfigError(key, item.value, _unknown(key, known))
+            raise ConfigError(key, item.value, _unknown(key, known), is_shown=False)
 
 
 def _unknown(key: str, known: Mapping[str, object]) -> str:

@@ -96,8 +96,10 @@ class VerificationError(MirrorError):
 class ConfigError(MirrorError):
     """The configuration names something unknown, impossible or not available."""
 
-    def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(f"{key} = {value!r}: {allowed}", source=key, retryable=False, status=500)
+    def __init__(self, key: str, value: object, allowed: str, *, is_shown: bool = True) -> None:
+        """`is_shown` is false where the value may be a secret: of a key that nobody knows."""
+        given = f"{key} = {value!r}" if is_shown else key
+        super().__init__(f"{given}: {allowed}", source=key, retryable=False, status=500)
         self.key = key
         self.value = value
         self.allowed = allowed

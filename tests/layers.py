@@ -33,6 +33,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "acceptances": (),
     "child": (),
     "authorities": ("errors",),
+    "secret_files": ("errors", "config"),
     # The configuration is one subject in three files: values, sources, rules.
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
@@ -42,7 +43,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "accounting": (*GROUND, "http", "route"),
     "verify": (*GROUND, "http", "route"),
     "store": (*GROUND, "http", "route"),
-    "upstream": (*GROUND, "authorities", "http"),
+    "upstream": (*GROUND, "authorities", "secret_files", "http"),
     "fill": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream"),
     "serve": (*GROUND, "http", "route", "accounting", "store", "fill"),
     "jobs": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream", "fill"),

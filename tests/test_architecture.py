@@ -1,4 +1,4 @@
-"""Every `mirror/file.py:name` that the architecture page gives exists in the tree.
+"""Every `mirror/file.py:name` that the pages of `docs/` give exists in the tree.
 
 Runs in: pytest.
 """
@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
+TRUST = ROOT / "docs" / "trust.md"
+TRUST_LINES_MAX = 70  # about one printed page: an auditor reads it whole
 FEWEST_NAMES = 8  # one for each step of the request path
 
 _REFERENCE = re.compile(r"`(mirror/[\w/]+\.py):([A-Za-z_][\w.]*)(?:\(\))?`")
@@ -47,9 +49,19 @@ def _defines(node: ast.AST, name: str) -> bool:
     return False
 
 
-def test_every_name_on_the_architecture_page_resolves() -> None:
-    named = references(PAGE.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", [PAGE, TRUST], ids=lambda page: page.stem)
+def test_every_name_on_the_page_resolves(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = references(text)
     assert [pair for pair in named if not resolves(ROOT, *pair)] == []
+    # A file alone proves little: every place has the name of who does it.
+    assert len(named) == len(re.findall(r"`mirror/[^`]*\.py", text))
+
+
+def test_the_trust_page_is_one_page_that_names_a_check_for_each_class() -> None:
+    text = TRUST.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= TRUST_LINES_MAX
+    assert len(set(references(text))) >= FEWEST_NAMES
 
 
 def test_the_architecture_page_names_each_step_of_the_request_path() -> None:

@@ -5,11 +5,13 @@ Runs in: commands.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from mirror.cli.options import config_options, sources_of
+from mirror.config import S3, Config
 from mirror.config_sources import to_toml
 
 
@@ -44,6 +46,15 @@ def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
     loaded = sources_of(config_file, settings).load_usable()
     check_key_file(loaded.config.trust)
     click.echo(f"ok: {loaded.file or 'built-in defaults'}")
-    if not loaded.config.upstream.contact:
-        click.echo("advice: set upstream.contact, so that upstreams can reach you", err=True)
+    for advice in _advice(loaded.config):
+        click.echo(f"advice: {advice}", err=True)
     return 0
+
+
+def _advice(config: Config) -> Iterator[str]:
+    if not config.upstream.contact:
+        yield "set upstream.contact, so that upstreams can reach you"
+    for name in ("releases", "crates", "index"):
+        section = getattr(config.upstream, name)
+        if section.s3 != S3() and not any(url.startswith("s3://") for url in section.urls):
+            yield f"upstream.{name}.s3 is not used: no URL of upstream.{name} begins with s3://"

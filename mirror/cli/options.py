@@ -39,9 +39,11 @@ class Sources:
         Raises: ConfigError.
         """
         from mirror.authorities import tls_context
+        from mirror.secret_files import check_secrets
 
         loaded = self.load_with_origins()
         tls_context(loaded.config.upstream.ca_file)
+        check_secrets(loaded.config.upstream)
         return loaded
 
 

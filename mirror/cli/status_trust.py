@@ -53,7 +53,7 @@ def _channel(channel: dict[str, Any], now: float) -> list[str]:
     confirmed_at = channel["confirmed_at"]
     seen = f", confirmed {span_text(now - confirmed_at)} ago" if confirmed_at else ""
     line = (
-        f"channel {channel['name']}: newest manifest of {channel['date']},"
+        f"channel {channel['name']}: newest manifest ever served is of {channel['date']},"
         f" {channel['age_s'] / _DAY_S:.0f} days old, {proof}{seen}"
     )
     if not channel["is_frozen"]:
@@ -83,7 +83,8 @@ def _held(trust: dict[str, Any], now: float) -> list[str]:
     for item in trust["held"][:_SHOWN]:
         lines += [
             f"HELD {item['key']}, for {span_text(now - item['since_at'])}: {item['reason']}",
-            f'  to do: nothing, unless it is right: then add "{item["accept"]}" to [trust] accept',
+            f'  to do: nothing, unless it is right: then add "{item["accept"]}"'
+            " to [trust] accept in the configuration file, and reload the mirror",
         ]
     return lines + _more(total - min(total, _SHOWN))
 
@@ -92,9 +93,10 @@ def _quarantine(quarantine: dict[str, Any], now: float) -> list[str]:
     if not quarantine["count"]:
         return ["quarantine: empty"]
     lines = [
-        f"QUARANTINE: {quarantine['count']} objects, {size_text(quarantine['used_bytes'])},"
+        f"QUARANTINE: objects that failed their check: {quarantine['count']},"
+        f" {size_text(quarantine['used_bytes'])},"
         f" the oldest for {span_text(quarantine['oldest_age_s'])};"
-        " never served, cleared when a good object comes"
+        " never served, cleared when a good object comes",
     ]
     for item in quarantine["newest"]:
         keys = ", ".join(item["keys"][:3]) or "no key"

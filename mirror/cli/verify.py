@@ -49,6 +49,10 @@ def verify(
     what vouches for it. A mirror may run meanwhile. Nothing is written: what the mirror finds
     damaged it quarantines and fetches anew by itself.
 
+    Not everything can be proved: "weak" is what nobody signs or vouches for (index files, what only
+    a .sha256 beside it vouches for), "lost" what vouched is no longer stored. Neither is an error.
+    A crate is good when the index file states its digest; that file itself is weak.
+
     Exit codes: 0 all is good; 1 something is wrong or not stored; 2 wrong usage.
 
     \b

@@ -3,7 +3,7 @@
 | written as | means |
 |---|---|
 | `releases:/dist/channel-rust-stable.toml` | this key |
-| `/dist/channel-rust-stable.toml` | this path of the mirror |
+| `/dist/channel-rust-stable.toml` | this path of the mirror (its first `/` may be left out) |
 | `https://static.rust-lang.org/dist/…`, `http://<mirror>/dist/…` | the path behind the host |
 | `serde 1.0.0`, `serde-1.0.0`, `serde@1.0.0` | this version of this crate |
 | `serde` | the crate's index file |
@@ -66,6 +66,8 @@ def keys_of(name: str, config: Config) -> list[str]:
         return [_of_url(name, config)]
     if name.startswith("/"):
         return [_of_path(name, name, Site.ANY)]
+    if "/" in name:  # no crate's name has one: a path without its first
+        return [_of_path(name, f"/{name}", Site.ANY)]
     routes = list(_of_crate(name))
     if not routes:
         raise NameMistakeError(name, "nothing can be stored under that name")

@@ -18,7 +18,7 @@ Rules:
 2. A proof without a subject is a 502: it cannot be checked, and to pass it on would be to vouch for
    it. It is no 404 either: upstream does have it.
 3. Without a pinned key (`channel_manifest` and `archive` are "digest") an `.asc` is checked for its
-   form only. So is that of a legacy release if it cannot count (`signatures`, rule 1).
+   form only. One over SHA-1 of a legacy release must be good, and still counts as form only.
 4. This waits for flights of subjects, channels and the key; none of those waits for a proof's.
 
 Runs in: keeper.
@@ -27,7 +27,9 @@ Runs in: keeper.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from mirror.errors import MirrorError, UpstreamError, VerificationError
@@ -45,7 +47,7 @@ from mirror.route.proofs import subject as subject_of
 from mirror.route.route import Route, Tempo
 from mirror.store.entry import Stored
 from mirror.verify.digests import parse_sha256_file
-from mirror.verify.openpgp import read_signature
+from mirror.verify.openpgp import Grade, read_signature
 
 
 class DisagreementError(VerificationError):
@@ -54,19 +56,31 @@ class DisagreementError(VerificationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A body whose bytes were verified: in the store, in memory, or gone to its reader."""
+    """A body whose bytes were verified: in the store, in memory, or gone to its reader.
+
+    `is_taken`: every byte of it was given to who asked, as it came.
+    """
 
     digest: bytes
     is_stale: bool = False
+    is_taken: bool = False
     stored: Stored | None = None
     content: bytes | None = None
+
+
+Take = Callable[[bytes], Awaitable[None]]
 
 
 class Subjects(Protocol):
     """The flights of subjects (the filler)."""
 
-    async def verified(self, route: Route, *, since: float = ANY_TIME) -> Subject | None:
-        """Return the body once it is verified; None: upstream has none. Raises UpstreamError."""
+    async def verified(
+        self, route: Route, *, since: float = ANY_TIME, take: Take | None = None
+    ) -> Subject | None:
+        """Return the body once it is verified; None: upstream has none. Raises UpstreamError.
+
+        `take` is given the bytes of a body for which there is no room, and of no other.
+        """
         ...
 
 
@@ -164,26 +178,32 @@ class Agreements:
 
     async def _judged_signature(self, file: ProofFile, subject: Route, since: float) -> _Verdict:
         signing = await self._signatures.check_of(file, subject)
-        if signing is None:
-            return _Verdict(proof="parsed", digest=b"")
         stored = await intact(self._parts.desk, subject.key) if since == ANY_TIME else None
         if stored is not None:
             body = Subject(digest=stored.entry.digest, stored=stored)
         else:
-            body = await self._subject(file, subject, since)
+            body = await self._subject(file, subject, since, signing)
         await self._feed(signing, body, subject)
         await self._parts.desk.compute(signing.verdict)
+        if signing.grade is Grade.WEAK:
+            return _Verdict(proof="parsed", digest=b"")
         return _Verdict(proof=AGREES, digest=body.digest)
 
     async def _feed(self, signing: Signing, body: Subject, subject: Route) -> None:
         desk = self._parts.desk
+        if body.is_taken:
+            return
         if body.content is not None:
             await desk.compute(signing.check.update, body.content)
         elif body.stored is None or not await desk.feed(body.stored, signing.check.update):
             raise UpstreamError(subject.key, "its bytes are not here to be checked")
 
-    async def _subject(self, file: ProofFile, subject: Route, since: float) -> Subject:
-        found = await self._subjects.verified(subject, since=since)
+    async def _subject(
+        self, file: ProofFile, subject: Route, since: float, signing: Signing | None = None
+    ) -> Subject:
+        compute = self._parts.desk.compute
+        take = None if signing is None else partial(compute, signing.check.update)
+        found = await self._subjects.verified(subject, since=since, take=take)
         if found is None:
             raise UpstreamError(
                 file.route.key, "upstream has a proof of nothing", retryable=False, status=502
@@ -197,8 +217,9 @@ class Agreements:
         self._parts.flights.hold(flight.key, failed(error), for_s=STALE_HOLD_S)
 
 
-async def verified_subject(route: Route, reply: Reply) -> Subject | None:
-    """Wait until the body of `reply` is verified. Raises UpstreamError when it is not."""
+async def verified_subject(route: Route, reply: Reply, take: Take | None = None) -> Subject | None:
+    """Wait until the body of `reply` is verified; see `Subjects`. Raises UpstreamError when it is
+    not."""
     if isinstance(reply, Growing):
         await _ended(reply.file)
         if reply.file.failure is None:
@@ -206,11 +227,12 @@ async def verified_subject(route: Route, reply: Reply) -> Subject | None:
         reply = reply.file.failure
     if isinstance(reply, PassThrough):
         try:
-            while await reply.source.read():
-                pass  # its digest is what counts; there is no room for its bytes
+            while piece := await reply.source.read():
+                if take is not None:
+                    await take(piece)
         finally:
             reply.source.close()
-        return Subject(digest=reply.entry.digest)
+        return Subject(digest=reply.entry.digest, is_taken=take is not None)
     if isinstance(reply, Failed):
         raise UpstreamError(
             route.key, reply.reason, retry_after_s=reply.retry_after_s, status=reply.status

@@ -31,6 +31,7 @@ from mirror.fill.replies import failed, stale
 from mirror.fill.signatures import SignatureMismatchError, Signatures, Signing
 from mirror.route.route import Kind, Route, Tempo
 from mirror.store.entry import Entry, Stored
+from mirror.verify.openpgp import Grade
 
 _UNSIGNED = "#unsigned"  # "#" is in no grammar
 
@@ -78,7 +79,8 @@ class Blobs:
         stored = self._parts.desk.lookup(route.key)
         if stored is None or stored.entry.digest != expected.digest:
             return
-        files = (expected.file, None if signing is None else signing.file)
+        is_weak = signing is None or signing.grade is Grade.WEAK  # good, and proves nothing
+        files = (expected.file, None if signing is None or is_weak else signing.file)
         used = [file for file in files if file is not None]
         await self._files.agreed(used, route, expected.digest)
 
@@ -127,10 +129,7 @@ class Blobs:
         try:
             if not await desk.feed(hidden, signing.check.update):
                 raise StoreError(entry.key, "the stored copy is not usable")
-            proof = await desk.compute(signing.verdict)
-            signed = replace(
-                hidden.entry, key=entry.key, proof="signature", voucher=proof.fingerprint
-            )
+            signed = replace(await desk.compute(signing.prove, hidden.entry), key=entry.key)
             await desk.record([signed])
         finally:
             await desk.withdraw([hidden.entry.key])
@@ -180,7 +179,9 @@ class Blobs:
 
     async def _withdrawn_unsigned(self, route: Route, current: Stored) -> Stored | None:
         """A copy from before signatures were required does not stand in for a signed one."""
-        if current.entry.proof == "signature" or not self._signatures.is_needed(route):
+        signatures = self._signatures
+        is_enough = current.entry.proof == "signature" or signatures.is_legacy(route)
+        if is_enough or not signatures.is_needed(route):
             return current
         with contextlib.suppress(StoreError):  # it is not answered all the same
             await self._parts.desk.withdraw([route.key])

@@ -19,7 +19,8 @@ c. Start over, with pauses: a few times when clients have been answered, else fo
 Rules:
 1. No answer mixes two generations, and no commit leaves a mixture: that there is no signature is
    stored with the files that have none.
-2. The manifest is parsed after the client has its answer, in a thread (0.4 s per megabyte).
+2. The manifest is parsed after the client has its answer, in a thread (0.4 s per megabyte), one at
+   a time; beyond `READINGS_MAX` it is left to whoever asks for an archive of it (`manifests`).
 3. What is stored with less proof than is asked for is as good as not stored.
 
 Runs in: keeper.
@@ -37,6 +38,7 @@ from mirror.fill.channel_files import (
     Arrived,
     ChannelFiles,
     GenerationError,
+    RefusedError,
     SkewError,
     TornError,
     dated_files,
@@ -62,8 +64,13 @@ from mirror.fill.reproving import Reprover
 from mirror.fill.small_fetch import Absent, Fetched, fetch_small
 from mirror.route.route import Tempo
 from mirror.store.entry import SIGNED_GENERATION, Entry, Stored
+from mirror.verify.generations import HEADS
+from mirror.verify.openpgp import read_signature
 
 PARSE_WAIT_S = 2.0  # five times what the largest manifest takes; then the `.sha256` has to do
+# Manifests that wait in memory to be read. Reading is slower than fetching: a client that goes
+# through all dates would fill the memory, and the threads that write bodies.
+READINGS_MAX = 4
 # With the last good generation answered nobody waits: some six seconds, then the next refresh.
 PASSES_WITH_COPY = 4
 
@@ -93,6 +100,7 @@ class Channels:
         self._reprover = Reprover(parts, self._prover, keys, self.states)
         self._outcomes = Outcomes(parts)
         self._parsing: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.Lock()
 
     async def fill(self, flight: Flight, files: ChannelFiles, asked: str) -> None:
         """Bring the generation up to date; `asked` is the key that somebody waits for."""
@@ -191,12 +199,20 @@ class Channels:
             if isinstance(manifest, Fetched):
                 date = stated_date(manifest.content)
                 raise TornError(files.digest.key, "the .sha256 is not there", date=date)
+            if self._is_lasting(refresh):
+                raise TornError(files.manifest.key, "upstream says that there is no such channel")
         await self._absent(refresh.flight, files)
+
+    def _is_lasting(self, refresh: _Refresh) -> bool:
+        """A signed head that is here: upstream never ends one, so it is kept as in any trouble."""
+        before = refresh.current[refresh.files.manifest.key]
+        is_signed = before is not None and before.entry.proof == SIGNED_GENERATION
+        return is_signed and self._prover.needs_signature and refresh.files.name in HEADS
 
     async def _take(self, refresh: _Refresh, proved: Proved) -> None:
         """Steps 5 and 6. Raises RollbackError, StoreError."""
         files, whole = refresh.files, refresh.whole
-        await self.states.admit(files, proved.date)
+        await self._admit(refresh, proved)
         now = self._parts.clock.now()
         outcome = "fwd=uri-miss; stored"
         if whole is not None:
@@ -210,6 +226,29 @@ class Channels:
         self._read_soon(switch.puts[0])
         kept = self._kept(refresh, proved, [entry for entry, _ in switch.puts])
         await self._parts.keep(switch.puts, [*switch.absences, *kept])
+
+    async def _admit(self, refresh: _Refresh, proved: Proved) -> None:
+        """Raises GenerationError for what is a step back, or less than what is here."""
+        files = refresh.files
+        before = refresh.current[files.manifest.key]
+        if before is not None:
+            was_signed = before.entry.proof == SIGNED_GENERATION and self._prover.needs_signature
+            if was_signed and proved.proof != SIGNED_GENERATION:
+                raise RefusedError(files.signature.key, "it was signed, and is no more")
+            date = await self._stored_date(refresh)
+            await self.states.seed(files, date, before.entry.proof)
+            is_other = before.entry.digest != proved.arrived.manifest.digest
+            if was_signed and is_other and proved.date == date:
+                before_at = await self._signed_at(refresh)
+                self.states.admit_again(files, date, proved.signed_at, before_at)
+        await self.states.admit(files, proved.date, proved.proof)
+
+    async def _signed_at(self, refresh: _Refresh) -> int:
+        """When the stored generation was signed; 0: nobody knows."""
+        key = refresh.files.signature.key
+        stored = refresh.current[key]
+        content = None if stored is None else await self._parts.desk.read_small(stored)
+        return 0 if content is None else read_signature(content, key).created_at
 
     def _kept(self, refresh: _Refresh, proved: Proved, entries: list[Entry]) -> list[Entry]:
         """What is recorded beside a generation: the one before it, and its copy under the date."""
@@ -278,7 +317,8 @@ class Channels:
     async def _confirm(self, refresh: _Refresh, whole: Mapping[str, Stored], head: Head) -> None:
         """Upstream vouches for what is stored. Raises RollbackError when newer was served since."""
         files = refresh.files
-        await self.states.admit(files, await self._stored_date(refresh))
+        proof = whole[files.manifest.key].entry.proof
+        await self.states.admit(files, await self._stored_date(refresh), proof)
         if await self._take_late_signature(refresh, whole):
             return
         self.states.settled(files)
@@ -337,6 +377,8 @@ class Channels:
         await self._parts.remember(entries)
 
     def _read_soon(self, manifest: tuple[Entry, bytes]) -> None:
+        if len(self._parsing) >= READINGS_MAX:
+            return
         task = asyncio.create_task(self._read(*manifest), name=f"read {manifest[0].key}")
         self._parsing.add(task)
         task.add_done_callback(self._parsing.discard)
@@ -344,6 +386,7 @@ class Channels:
     async def _read(self, entry: Entry, content: bytes) -> None:
         """Note the digests that the manifest states; without them the `.sha256` files vouch."""
         try:
-            await read_manifest(self._parts, entry, content)
+            async with self._reading:
+                await read_manifest(self._parts, entry, content)
         except Exception as exc:  # noqa: BLE001 - the edge of a background step
             self._parts.log.warning("manifest-not-read", key=entry.key, reason=str(exc))

@@ -88,6 +88,12 @@ class RollbackError(GenerationError):
     event = ""  # told with the line that accepts it (fill.held)
 
 
+class AheadError(GenerationError):
+    """Of a day that has not come; without `date`, as no other directory is worth a look for it."""
+
+    event = ""  # told as a rollback is
+
+
 def channel_files(route: Route) -> ChannelFiles | None:
     """The generation that `route` is a file of; None for every other kind."""
     channel = channel_of(route) if route.kind is Kind.CHANNEL else None

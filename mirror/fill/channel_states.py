@@ -3,10 +3,12 @@
 Rules:
 1. The newest date of a channel is durable before the generation that has it is answered, so that
    neither a restart nor the loss of the index lets an older one through.
-2. An older one is held; an acceptance lets exactly its date through and leaves the newest date as
-   it is: what lies between the two needs its own.
-3. A frozen channel is told once per newest date, when a refresh finds it so.
-4. A legacy release is told once while this process runs, and listed while it is stored.
+2. An older one is held, and so is one from after tomorrow; an acceptance lets exactly its date
+   through and leaves the newest date as it is: what lies between the two needs its own.
+3. While signatures are wanted only a signed date counts. That of a legacy release without one is
+   anybody's word, and would hold back the true manifest for ever.
+4. A frozen channel is told once per newest date, when a refresh finds it so.
+5. A legacy release is told once while this process runs, and listed while it is stored.
 
 Units: Unix seconds; dates are "YYYY-MM-DD", "" is none.
 Runs in: keeper.
@@ -18,10 +20,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from mirror.acceptances import AcceptedChannel
-from mirror.fill.channel_files import ChannelFiles, RollbackError
+from mirror.fill.channel_files import AheadError, ChannelFiles, GenerationError, RollbackError
 from mirror.fill.parts import FillParts
-from mirror.store.entry import DIGEST_GENERATION
-from mirror.verify.generations import HEADS, age_of, is_rollback
+from mirror.store.entry import DIGEST_GENERATION, SIGNED_GENERATION
+from mirror.verify.generations import HEADS, age_of, is_ahead, is_rollback
 
 LEGACY_MAX = 4096  # keys listed; about as many dated manifests were published before 2019
 _MANIFEST = "releases:/dist/channel-rust-{}.toml"
@@ -46,6 +48,7 @@ class ChannelStates:
     def __init__(self, parts: FillParts) -> None:
         trust = parts.config.trust
         self._parts = parts
+        self._counts_unsigned = trust.channel_manifest != "signature"
         self._frozen_after = {
             "stable": trust.stable_frozen_after,
             "beta": trust.beta_frozen_after,
@@ -67,19 +70,43 @@ class ChannelStates:
         self._remember(name, date)
         return date
 
-    async def admit(self, files: ChannelFiles, date: str) -> None:
+    async def admit(self, files: ChannelFiles, date: str, proof: str) -> None:
         """Note that `files` have this date, before they are answered.
 
-        Raises: RollbackError when they had a newer one; StoreError when it cannot be noted.
+        Raises: RollbackError when they had a newer one; AheadError for a day that has not come;
+        StoreError when it cannot be noted.
         """
         if files.is_dated or not date:
             return
         newest = await self.newest(files.name)
         if is_rollback(date, newest):
-            self._hold(files, date, newest)
-        elif date != newest:
-            await self._parts.desk.compute(self._parts.trust.note_channel, files.name, date)
-            self._remember(files.name, date)
+            reason = (
+                f"upstream offers the manifest of {date}; the newest served here is of {newest}"
+            )
+            self._hold(files, date, RollbackError(files.manifest.key, reason, date=date))
+        elif date == newest:
+            return
+        elif is_ahead(date, self._parts.clock.now()):
+            reason = f"upstream offers the manifest of {date}, a day far ahead of the clock here"
+            self._hold(files, date, AheadError(files.manifest.key, reason))
+        else:
+            await self._note(files.name, date, proof)
+
+    def admit_again(self, files: ChannelFiles, date: str, signed_at: int, before_at: int) -> None:
+        """A day may be published twice; the first one is not taken after the second.
+
+        `before_at` is when the one that is here was signed. Raises: RollbackError.
+        """
+        if signed_at < before_at:
+            reason = f"upstream offers a manifest of {date} that was signed before the one here"
+            self._hold(files, date, RollbackError(files.manifest.key, reason, date=date))
+
+    async def seed(self, files: ChannelFiles, date: str, proof: str) -> None:
+        """Note the date of what is stored where none is known: the state database may be lost."""
+        if files.is_dated or not date or is_ahead(date, self._parts.clock.now()):
+            return
+        if not await self.newest(files.name):
+            await self._note(files.name, date, proof)
 
     def settled(self, files: ChannelFiles) -> None:
         """What upstream has of the channel has been taken over or confirmed."""
@@ -123,6 +150,11 @@ class ChannelStates:
             if (stored := lookup(key)) and stored.entry.proof == DIGEST_GENERATION
         )
 
+    async def _note(self, name: str, date: str, proof: str) -> None:
+        if proof == SIGNED_GENERATION or self._counts_unsigned:
+            await self._parts.desk.compute(self._parts.trust.note_channel, name, date)
+            self._remember(name, date)
+
     def _remember(self, name: str, date: str) -> None:
         if name in self._frozen_after:
             self._newest[name] = date
@@ -143,10 +175,10 @@ class ChannelStates:
             confirmed_at=stored.entry.confirmed_at if stored is not None and is_here else 0.0,
         )
 
-    def _hold(self, files: ChannelFiles, date: str, newest: str) -> None:
+    def _hold(self, files: ChannelFiles, date: str, error: GenerationError) -> None:
         release = AcceptedChannel(name=files.name, date=date)
         if self._parts.held.is_accepted(release):
             return
-        reason = f"upstream offers the manifest of {date}; the newest served here is of {newest}"
-        self._parts.held.hold(files.manifest.key, reason, release, event="channel-rollback")
-        raise RollbackError(files.manifest.key, reason, date=date)
+        event = "channel-ahead" if isinstance(error, AheadError) else "channel-rollback"
+        self._parts.held.hold(files.manifest.key, error.reason, release, event=event)
+        raise error

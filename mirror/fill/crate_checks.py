@@ -48,6 +48,8 @@ class CrateChecks:
         self._queue: OrderedDict[str, Route] = OrderedDict()
         self._running: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Those that still look into the queue; a task leaves `_tasks` a turn after it has ended.
+        self._workers = 0
         self._is_closed = False
         self.dropped_total = 0
 
@@ -63,7 +65,8 @@ class CrateChecks:
             return
         for key in keys:
             self._enqueue(key)
-        while len(self._tasks) < min(RUNNING_MAX, len(self)):
+        while self._workers < min(RUNNING_MAX, len(self)):
+            self._workers += 1
             task = asyncio.create_task(self._work(), name="crate checks")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -99,6 +102,7 @@ class CrateChecks:
             finally:
                 self._running.discard(key)
             await asyncio.sleep(0)  # hundreds that need nothing must not hold up the loop
+        self._workers -= 1  # without a turn between: whoever enqueues next starts another
 
     async def _confirm(self, index: Route) -> None:
         if self._flights.held(index.key) is None:

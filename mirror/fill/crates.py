@@ -14,6 +14,8 @@ Rules:
    withdrawn, (3) the flight stores the crate, (4) `recheck` withdraws it.
 7. What the index does not list is absent without an entry that says so: a client can ask for more
    versions than anybody wants to store.
+8. The edges of a CDN take turns with a file and the one before it. A file that upstream dates
+   before the stored one shows no deletion: it is trouble, for at most `[freshness] crate_wait`.
 
 Units: the memory bound counts versions (about 150 bytes each).
 Runs in: keeper.
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from mirror.errors import UpstreamError, VerificationError
 from mirror.fill.checks import IndexFacts, parse_facts
@@ -30,6 +33,7 @@ from mirror.fill.crate_events import tell_judgement, tell_withdrawn
 from mirror.fill.crate_memory import CrateMemory
 from mirror.fill.disowned import is_disowned, prefix_of
 from mirror.fill.parts import FillParts
+from mirror.http.dates import parse_http_date
 from mirror.route.crates import crate_of
 from mirror.route.route import Route
 from mirror.route.sparse_index import indexed_name
@@ -46,6 +50,15 @@ from mirror.verify.crate_history import (
 
 VERSIONS_MAX = 100_000  # some 15 MB
 TOLD_MAX = 64  # changes of one file that are shown at once; the others when these are accepted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedIndex:
+    """An index file that was fetched; `last_modified` as upstream wrote it, "" for none."""
+
+    digest: bytes
+    facts: IndexFacts
+    last_modified: str = ""
 
 
 class CrateBook:
@@ -70,17 +83,17 @@ class CrateBook:
             self._facts.move_to_end(digest)
         return facts
 
-    async def replaced(
-        self, index: Route, digest: bytes, facts: IndexFacts, current: Stored | None
-    ) -> None:
-        """A file with `facts` is to replace `current`: take it over, and withdraw what it disowns.
+    async def replaced(self, index: Route, offered: OfferedIndex, current: Stored | None) -> None:
+        """`offered` is to replace `current`: take it over, and withdraw what it disowns.
 
-        Raises: UpstreamError when it is held; StoreError when the state cannot be kept.
+        Raises: UpstreamError when it is held or older; StoreError when the state cannot be kept.
         """
-        listing = CrateListing(name=facts.name, digest=digest, versions=facts.versions)
+        facts = offered.facts
+        listing = CrateListing(name=facts.name, digest=offered.digest, versions=facts.versions)
         remembered = await self._memory.recall(_lower_name(index))
-        await self._take_over(index, listing, await self._with_stored(remembered, current))
-        self.learn(digest, facts)
+        known = await self._with_stored(remembered, current)
+        await self._take_over(index, listing, known, is_behind=self._is_behind(offered, current))
+        self.learn(offered.digest, facts)
 
     async def confirmed(self, index: Route, stored: Stored) -> None:
         """Upstream offers the stored file still, or again.
@@ -141,14 +154,33 @@ class CrateBook:
     async def aclose(self) -> None:
         await self._memory.aclose()
 
+    def _is_behind(self, offered: OfferedIndex, current: Stored | None) -> bool:
+        """Whether upstream dates the file before the stored one, which it confirmed lately."""
+        if current is None:
+            return False
+        confirmed_s = self._parts.clock.now() - current.entry.confirmed_at
+        if confirmed_s >= self._parts.config.freshness.crate_wait:
+            return False  # no edge is so slow: upstream has gone back to it
+        at = parse_http_date(offered.last_modified)
+        stored_at = parse_http_date(current.entry.upstream_last_modified)
+        return at is not None and stored_at is not None and at < stored_at
+
     async def _take_over(
-        self, index: Route, listing: CrateListing, remembered: CrateHistory | None
+        self,
+        index: Route,
+        listing: CrateListing,
+        remembered: CrateHistory | None,
+        *,
+        is_behind: bool = False,
     ) -> None:
         judgement = judge(remembered, listing, self._parts.held.is_accepted)
+        is_older = is_behind and bool(judgement.deleted)
+        if remembered is not None and (judgement.held or is_older):
+            self._memory.note(remembered)  # it may be known from the stored file only
         if judgement.held:
-            if remembered is not None:
-                self._memory.note(remembered)  # it may be known from the stored file only
             raise self._hold(index, judgement.held)
+        if is_older:
+            raise UpstreamError(index.key, "an older copy than the stored one", upstream_status=200)
         await self._remember(judgement)
         if remembered is not None and remembered.name != listing.name:
             await self._withdraw(remembered.name, {})

@@ -9,7 +9,7 @@ Rules:
    write into a file that is being abandoned.
 4. Nobody queues behind what need not come first: reservations and withdrawals do not wait for the
    group commits, nor the bytes of bodies for the syncs of those that are whole, nor any of them
-   for whole hashes of stored blobs (`attests`).
+   for whole hashes of stored blobs (`attests`, `feed`).
 
 Runs in: keeper.
 """
@@ -32,6 +32,7 @@ from mirror.store.reader import BlobFile
 
 BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
 PUBLISH_THREADS = 4  # they wait for the disk, most of them for the same journal
+FEED_THREADS = 2  # each reads a whole body, of up to gigabytes
 URGENT_THREADS = 2  # a reservation that has to evict does not hold up one that fits
 BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
 FEED_BYTES = 1048576
@@ -64,6 +65,7 @@ class StoreDesk:
         self._urgent = ThreadPoolExecutor(URGENT_THREADS, thread_name_prefix="urgent")
         self._publishing = ThreadPoolExecutor(PUBLISH_THREADS, thread_name_prefix="publish")
         self._bodies = ThreadPoolExecutor(BODY_THREADS, thread_name_prefix="body")
+        self._feeding = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
         self._queue: list[_Commit] = []
         self._committer: asyncio.Task[None] | None = None
         self._uncommitted_bytes = 0
@@ -113,7 +115,7 @@ class StoreDesk:
 
         False: its file is not usable. Raises StoreError when it cannot be read to its end.
         """
-        return await self.compute(self._feed, stored, take)
+        return await self._in(self._feeding, self._feed, stored, take)
 
     async def put(
         self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
@@ -221,7 +223,7 @@ class StoreDesk:
         if self._committer is not None:
             await self._committer
         await self._attests.aclose()
-        for threads in (self._metadata, self._urgent, self._publishing):
+        for threads in (self._metadata, self._urgent, self._publishing, self._feeding):
             threads.shutdown(wait=True)
         self._bodies.shutdown(wait=True)
 
@@ -276,7 +278,7 @@ class StoreDesk:
         does not take the others along."""
         try:
             puts = [item for commit in group for item in commit.puts]
-            records = [entry for commit in group for entry in commit.records]
+            records = _lasting_records(group)
             if puts:
                 stored = self._store.put_small(puts, records=records)
             else:
@@ -303,6 +305,17 @@ async def finished(future: asyncio.Future[_T]) -> _T:
         if not future.cancelled():
             future.exception()  # the canceller gets the cancellation, not the error
         raise
+
+
+def _lasting_records(group: Sequence[_Commit]) -> list[Entry]:
+    """The records of the group, which are written behind its contents: without those of a key that
+    a later commit gives other content."""
+    lasting: list[list[Entry]] = []
+    replaced: set[str] = set()
+    for commit in reversed(group):
+        lasting.append([entry for entry in commit.records if entry.key not in replaced])
+        replaced.update(entry.key for entry, _ in commit.puts)
+    return [entry for records in reversed(lasting) for entry in records]
 
 
 def _settle(done: asyncio.Future[list[Stored]], result: list[Stored] | Exception) -> None:

@@ -274,9 +274,8 @@ class Downloads:
         return hasher.digest()
 
     async def _verdict(self, signing: Signing, entry: Entry) -> Entry:
-        """Return the entry with its signature as the proof. Raises SignatureMismatchError."""
-        proof = await self._parts.desk.compute(signing.verdict)
-        return replace(entry, proof="signature", voucher=proof.fingerprint)
+        """Return the entry with what its signature proves. Raises SignatureMismatchError."""
+        return await self._parts.desk.compute(signing.prove, entry)
 
     async def _quarantine_content(self, entry: Entry, content: bytes, digest: bytes) -> None:
         """Keep bytes that disagree for a human to look at, if there is room for them."""

@@ -29,6 +29,7 @@ class Head:
     etag: str
     last_modified: str
     length: int
+    version: str = ""  # S3's version id
 
     @property
     def strong_etag(self) -> str:
@@ -46,6 +47,7 @@ def head_of(fields: Mapping[str, str]) -> Head:
         etag=_validator(fields.get("etag", "")),
         last_modified=_validator(fields.get("last-modified", "")),
         length=int(length) if has_length else -1,
+        version=_validator(fields.get("x-amz-version-id", "")),
     )
 
 
@@ -97,6 +99,7 @@ class EntryMaker:
             proof=proof,
             voucher=voucher,
             verified_at=now,
+            upstream_version=head.version,
         )
 
     def absent(self, route: Route, now: float) -> Entry:
@@ -123,6 +126,7 @@ class EntryMaker:
             fresh_until=fresh_until(route, now, self.freshness),
             upstream_etag=head.etag or entry.upstream_etag,
             upstream_last_modified=head.last_modified or entry.upstream_last_modified,
+            upstream_version=head.version or entry.upstream_version,
         )
 
     def suspect(self, entry: Entry) -> Entry:

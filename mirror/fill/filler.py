@@ -26,7 +26,7 @@ from mirror.clock import Clock
 from mirror.config import Config
 from mirror.errors import MirrorError, StoreError, UpstreamError
 from mirror.events import EventLog
-from mirror.fill.agreement import Agreements, Subject, verified_subject
+from mirror.fill.agreement import Agreements, Subject, Take, verified_subject
 from mirror.fill.blobs import Blobs
 from mirror.fill.channel import Channels
 from mirror.fill.channel_files import channel_files
@@ -229,9 +229,11 @@ class Filler:
             raise StoreError(found.entry.key, "the stored copy is not usable")
         return content
 
-    async def verified(self, route: Route, *, since: float = ANY_TIME) -> Subject | None:
+    async def verified(
+        self, route: Route, *, since: float = ANY_TIME, take: Take | None = None
+    ) -> Subject | None:
         """See `fill.agreement`."""
-        return await verified_subject(route, await self._obtain(route, since))
+        return await verified_subject(route, await self._obtain(route, since), take)
 
     async def aclose(self) -> None:
         """End all flights, finish the commits; partials stay for the next start."""

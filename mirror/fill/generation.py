@@ -52,13 +52,15 @@ RECOVERED_FRESH_S: Final = 10.0
 class Proved:
     """A generation with what vouches for it; `head` None: unreadable, and nobody asked for it.
 
-    `is_recovered`: it came from its dated directory, in the place of the head.
+    `is_recovered`: it came from its dated directory, in the place of the head. `signed_at` (Unix
+    seconds) is what a strong signature says, else 0.
     """
 
     arrived: Arrived
     head: ManifestHead | None
     proof: str
     is_recovered: bool = False
+    signed_at: int = 0
 
     @property
     def date(self) -> str:
@@ -104,9 +106,10 @@ class Prover:
             seen = stated_date(arrived.manifest.content)
             raise TornError(files.signature.key, "the signature is not there", date=seen)
         key = key or await self._key(files)  # step 2
-        grade = await self._grade(files, arrived, arrived.signature.content, key)
-        if grade is Grade.STRONG:  # step 3
-            return Proved(arrived=arrived, head=head, proof=SIGNED_GENERATION)
+        signed = await self._signed(files, arrived, arrived.signature.content, key)
+        if signed.grade is Grade.STRONG:  # step 3
+            at = signed.created_at
+            return Proved(arrived=arrived, head=head, proof=SIGNED_GENERATION, signed_at=at)
         if self.is_legacy(files):
             return Proved(arrived=arrived, head=head, proof=DIGEST_GENERATION)
         raise _refused(files.signature, arrived, "a signature over SHA-1 proves nothing")
@@ -134,16 +137,15 @@ class Prover:
                 files.manifest.key, f"not the pinned release key: {exc.message}"
             ) from exc
 
-    async def _grade(
+    async def _signed(
         self, files: ChannelFiles, arrived: Arrived, armoured: bytes, key: ReleaseKey
-    ) -> Grade:
+    ) -> SignatureProof:
         try:
-            proof = await self._parts.desk.compute(
+            return await self._parts.desk.compute(
                 verify_signature, arrived.manifest.content, armoured, key, files.signature.key
             )
         except VerificationError as exc:
             raise _refused(files.signature, arrived, exc.message) from exc
-        return proof.grade
 
 
 def verify_signature(

@@ -53,18 +53,14 @@ async def intact(desk: StoreDesk, key: str) -> Stored | None:
 
 
 async def read_manifest(parts: FillParts, entry: Entry, content: bytes) -> None:
-    """Vouch for what the manifest of `entry` states; note a head's date. Raises StoreError."""
+    """Vouch for what the manifest of `entry` states. Raises StoreError."""
     digests: dict[str, bytes] = {}
-    date = ""
     try:
         manifest = await parts.desk.compute(parse_manifest, content)
-        digests, date = dict(manifest.digests), manifest.date
+        digests = dict(manifest.digests)
     except MirrorError as exc:
         parts.log.warning("manifest-not-read", key=entry.key, reason=str(exc))
     await parts.desk.vouch(entry, digests.items())
-    if date and entry.key.startswith(_UNDATED):
-        channel = entry.key.removeprefix(_UNDATED).removesuffix(".toml")
-        await parts.desk.compute(parts.trust.note_channel, channel, date)
 
 
 class StoredManifests:

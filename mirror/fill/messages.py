@@ -151,7 +151,10 @@ _ANSWER: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 
 def decode_answer(payload: bytes) -> Answer:
     """Raises msgspec.MsgspecError when the peer sent something else."""
-    return _ANSWER.decode(payload)
+    try:
+        return _ANSWER.decode(payload)
+    except UnicodeDecodeError as exc:  # of a tag that is no text; msgspec lets it through
+        raise msgspec.DecodeError(str(exc)) from exc
 
 
 def decode(form: type[_Form], payload: bytes) -> _Form:
@@ -159,5 +162,8 @@ def decode(form: type[_Form], payload: bytes) -> _Form:
 
     Raises msgspec.MsgspecError when the peer sent something else.
     """
-    message: _Form = _DECODERS[form].decode(payload)
+    try:
+        message: _Form = _DECODERS[form].decode(payload)
+    except UnicodeDecodeError as exc:
+        raise msgspec.DecodeError(str(exc)) from exc
     return message

@@ -8,18 +8,19 @@ Steps:
 4. `verdict`, before the end of the body is released and before it is published.
 
 Rules:
-1. A release from before `legacy_before_date` or `legacy_before_version` may have no signature, one
-   over SHA-1, or one by another key: then its digest proof stands alone, and nobody says signed. A
-   strong signature by a pinned key counts for it too: a bad one is refused.
-2. For everything else such a signature is as good as none, and none is a failure.
-3. What was stored before a signature was required is withdrawn at the start, the bytes kept.
+1. A release from before `legacy_before_date` or `legacy_before_version` may have no signature, or a
+   good one over SHA-1: then its digest proof stands alone, and nobody says signed. A bad one, or
+   one by another key, is refused, as for a channel.
+2. For everything else SHA-1 is as good as none, and none is a failure.
+3. What was stored before a signature was required is withdrawn at the start, the bytes kept. So are
+   signatures and the key of which only the form was looked at while no key was pinned.
 
 Runs in: keeper.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 from mirror.errors import MirrorError, VerificationError
@@ -28,7 +29,9 @@ from mirror.fill.proof_files import ProofFile, ProofFiles
 from mirror.route.dist import channel_of, dated
 from mirror.route.match import route_of_key
 from mirror.route.proofs import channel_named, sibling
+from mirror.route.proofs import subject as subject_of
 from mirror.route.route import Kind, Route
+from mirror.store.entry import Entry
 from mirror.verify.generations import LegacyLimits, is_legacy
 from mirror.verify.openpgp import (
     Grade,
@@ -39,6 +42,8 @@ from mirror.verify.openpgp import (
 )
 
 _DIGEST_PROOFS = ("manifest", "sha256")
+_FORM_PROOF = "parsed"
+_PROVING = (".asc", ".gpg.ascii")
 
 
 class KeyHolder(Protocol):
@@ -59,6 +64,17 @@ class Signing:
 
     file: ProofFile
     check: SignatureCheck
+    grade: Grade
+
+    def prove(self, entry: Entry) -> Entry:
+        """Return the entry with what the verdict proves: under SHA-1 nothing is added to it.
+
+        Raises: SignatureMismatchError.
+        """
+        proof = self.verdict()
+        if proof.grade is Grade.WEAK:
+            return entry
+        return replace(entry, proof="signature", voucher=proof.fingerprint)
 
     def verdict(self) -> SignatureProof:
         """Raises SignatureMismatchError. Takes 0.1 ms behind the hashing."""
@@ -113,6 +129,9 @@ class Signatures:
                 for entry in await desk.compute(desk.entries_of_proof, proof)
             ]
             gone = [key for key in found if self._is_unsigned(key)]
+            if self.is_key_pinned:
+                formed = await desk.compute(desk.entries_of_proof, _FORM_PROOF)
+                gone += [entry.key for entry in formed if self._is_unchecked(entry.key)]
             if gone:
                 await desk.withdraw(gone)
                 self._parts.log.warning("unsigned-withdrawn", keys=gone[:20], entries=len(gone))
@@ -122,6 +141,14 @@ class Signatures:
     def _is_unsigned(self, key: str) -> bool:
         route = route_of_key(key)
         return route is not None and self.is_needed(route) and not self.is_legacy(route)
+
+    def _is_unchecked(self, key: str) -> bool:
+        """Whether what `key` names proves something, though only its form was checked."""
+        if not key.endswith(_PROVING):  # first: most keys are those of index files
+            return False
+        route = route_of_key(key)
+        subject = None if route is None else subject_of(route)
+        return subject is None or not self.is_legacy(subject)
 
     async def begin(self, subject: Route) -> Signing | None:
         """Return the check that the body of `subject` must pass; None: it needs none.
@@ -139,27 +166,22 @@ class Signatures:
             subject.key, expected="a signature beside it", got="none upstream"
         )
 
-    async def check_of(self, file: ProofFile, subject: Route) -> Signing | None:
-        """Return the check; None for a signature that proves nothing but may be so (rule 1).
+    async def check_of(self, file: ProofFile, subject: Route) -> Signing:
+        """Return the check; WEAK is its grade only where that may be so (rule 1).
 
         Raises: SignatureMismatchError, UpstreamError without the key.
         """
         key = await self._keys.get()
         try:
             signature = read_signature(file.content, file.route.key)
-        except VerificationError as exc:
-            _mismatch(exc)
-        try:
             check = SignatureCheck(signature, key, file.route.key)
-            if signature.grade is Grade.WEAK:
+            if signature.grade is Grade.WEAK and not self.is_legacy(subject):
                 raise VerificationError(
                     file.route.key, expected="SHA-512 or SHA-256", got=signature.hash_name
                 )
         except VerificationError as exc:
-            if self.is_legacy(subject):
-                return None
             _mismatch(exc)
-        return Signing(file=file, check=check)
+        return Signing(file=file, check=check, grade=signature.grade)
 
 
 def _mismatch(error: VerificationError) -> NoReturn:

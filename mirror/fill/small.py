@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from mirror.errors import MirrorError, VerificationError
 from mirror.fill.checks import NOTHING_PARSED, Parsed, check_content
-from mirror.fill.crates import CrateBook
+from mirror.fill.crates import CrateBook, OfferedIndex
 from mirror.fill.flights import Flight
 from mirror.fill.outcomes import Outcomes
 from mirror.fill.parts import FillParts
@@ -102,7 +102,10 @@ class SmallObjects:
         ):
             await self._crates.confirmed(route, current)
         elif isinstance(result, Fetched) and parsed.index is not None:
-            await self._crates.replaced(route, result.digest, parsed.index, current)
+            offered = OfferedIndex(
+                digest=result.digest, facts=parsed.index, last_modified=result.head.last_modified
+            )
+            await self._crates.replaced(route, offered, current)
 
     async def _replace(
         self,

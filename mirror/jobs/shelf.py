@@ -10,14 +10,15 @@ Runs in: commands and keeper (jobs); one thread.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mirror.errors import VerificationError
+from mirror.errors import StoreError, VerificationError
 from mirror.jobs.file_reading import read_pieces
 from mirror.store.entry import Stored
 from mirror.store.inspection import Inspection
-from mirror.store.layout import blob_path
+from mirror.store.layout import Layout, blob_path, index_path
 
 SMALL_BYTES = 32 << 20  # manifests, index files and proofs have at most 8 MiB
 
@@ -61,12 +62,33 @@ class Shelf:
 
 @contextmanager
 def open_shelf(store_path: str) -> Iterator[Shelf]:
-    """Open a store for reading. Raises StoreError when there is none."""
+    """Open a store for reading. Raises StoreError when there is none, or not for this user."""
+    _check_readable(store_path)
     inspection = Inspection(store_path)
     try:
         yield Shelf(inspection, store_path)
     finally:
         inspection.close()
+
+
+def _check_readable(store_path: str) -> None:
+    """Without this, every object of somebody else's store would seem damaged."""
+    blobs = Layout(root=store_path).blobs
+    for path, mode in (
+        (store_path, os.R_OK | os.X_OK),
+        (index_path(store_path), os.R_OK),
+        (blobs, os.R_OK | os.X_OK),
+    ):
+        try:
+            os.stat(path)
+            is_readable = os.access(path, mode)
+        except PermissionError:
+            is_readable = False
+        except OSError:
+            continue  # who opens it says what is missing
+        if not is_readable:
+            hint = "run it as root or as the mirror's user"
+            raise StoreError(path, "may not be read by this user", hint=hint, retryable=False)
 
 
 def _damaged(stored: Stored, got: str) -> DamagedError:

@@ -31,6 +31,7 @@ from mirror.store.layout import Layout, digest_of_name
 
 _TRIES = 3  # a file that changes under each of these reads is told as it is
 _SHOWN_STRAYS = 20
+_DENIED = os.strerror(errno.EACCES)
 _FORMER = former_key("")
 
 
@@ -258,6 +259,8 @@ class StoreCheck:
     def _advice(self, fault: _Fault, digest: bytes) -> str:
         if fault.got == "no file":
             return "nothing to do: the mirror fetches it anew when it is asked for"
+        if fault.got == _DENIED:
+            return "look at it as root; if its bytes are good, give it back to the mirror's user"
         if fault.is_noticed:
             return (
                 "nothing to do: the mirror does not serve it; it quarantines the file and fetches"

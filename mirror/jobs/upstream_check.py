@@ -159,7 +159,7 @@ class UpstreamCheck:
             upstream = None
         self._failures[name] = 0
         if upstream is None:
-            reason = "upstream has no such object any more; it is kept here"
+            reason = f"upstream has no such object any more; {_consequence(route)}"
             return Compared(key=entry.key, verdict=Verdict.DELETED, reason=reason)
         try:
             facts = self._facts(entry)
@@ -174,6 +174,7 @@ class UpstreamCheck:
             size_bytes=entry.length,
             sha256=entry.digest,
             etag=entry.upstream_etag,
+            version_id=entry.upstream_version,
             md5=lambda: _md5(self._paths.path(entry.digest)),
         )
 
@@ -186,6 +187,15 @@ def never_changes(route: Route) -> bool:
     if route.kind is Kind.RELEASE_KEY:
         return False  # a publisher adds keys; which one counts is pinned
     return route.tempo in (Tempo.FOREVER, Tempo.UNDATED)
+
+
+def _consequence(route: Route) -> str:
+    """Say what the mirror does about an object that upstream has deleted."""
+    if route.kind is Kind.CRATE:
+        return "it is served until its index file shows the deletion"
+    if never_changes(route):
+        return "it is kept here"
+    return "it is served until the mirror asks for it again"
 
 
 def _verdict(entry: Entry, route: Route, judged: Agreement | Divergence | Unknown) -> Compared:

@@ -6,6 +6,7 @@
 | dated archive | hash in the stored manifest, then the manifest's own steps; else its `.sha256` |
 | archive with `archive = "signature"` | its `.asc`, verified over its bytes |
 | rustup binary, undated archive | its `.sha256`, stored beside it |
+| version 1 channel file | its own signature |
 | channel file | its generation: `.sha256`, signature, pinned key |
 | index file, scripts, lists | nobody: only their form was checked |
 
@@ -41,6 +42,7 @@ from mirror.jobs.shelf import DamagedError, Shelf
 from mirror.jobs.signatures import Signatures
 from mirror.route.crates import crate_of
 from mirror.route.match import route_of_key
+from mirror.route.proofs import subject
 from mirror.route.route import Kind, Route
 from mirror.route.sparse_index import index_route
 from mirror.store.entry import Entry, former_key
@@ -82,7 +84,7 @@ class Vouching:
             text = "no request can name this key: it was stored under another grammar"
             return (weak(entry.key, text, NOBODY),)
         try:
-            return tuple(self._of_kind(route.kind)(entry, route))
+            return tuple(self._of_kind(route)(entry, route))
         except DamagedError as exc:
             return (wrong(exc.source, exc.message),)
 
@@ -91,8 +93,8 @@ class Vouching:
         self._indexes.clear()
         self._generations.forget()
 
-    def _of_kind(self, kind: Kind) -> Callable[[Entry, Route], list[Step]]:
-        match kind:
+    def _of_kind(self, route: Route) -> Callable[[Entry, Route], list[Step]]:
+        match route.kind:
             case Kind.CRATE:
                 return self._crate
             case Kind.INDEX_FILE:
@@ -105,7 +107,9 @@ class Vouching:
                 return self._proofs.steps
             case Kind.RELEASE_KEY:
                 return self._release_key
-            case Kind.CHANNEL_V1 | Kind.MANIFESTS | Kind.RUSTUP_HEAD:
+            case Kind.CHANNEL_V1:
+                return self._proofs.steps if subject(route) else self._archives.steps
+            case Kind.MANIFESTS | Kind.RUSTUP_HEAD:
                 return self._nobody
 
     def _crate(self, entry: Entry, route: Route) -> list[Step]:
@@ -148,7 +152,7 @@ class Vouching:
             raise
         except VerificationError as exc:
             return [wrong(entry.key, exc.message)]
-        text = f"every one of its {count} lines was parsed again; nobody signs it: it came from"
+        text = f"it was parsed again (versions: {count}); nobody signs it: it came from"
         origin = upstream_words(self._config.upstream.index.urls)
         return [weak(entry.key, f"{text} {origin}, last confirmed {_confirmed(entry)}", NOBODY)]
 

@@ -41,6 +41,7 @@ class Entry:
     "parsed" (nobody vouches; its form was checked).
     `voucher` says who in particular: a key and the digest of what it named then ("<key>@<hex>"), or
     a fingerprint; of a channel's file always its generation, the manifest's "<key>@<hex>".
+    `upstream_version` is the version id that a versioned bucket gave; "": none.
     `verified_at` is when bytes and voucher were compared; 0: by a version that did not note it.
     """
 
@@ -58,6 +59,7 @@ class Entry:
     proof: str
     voucher: str = ""
     verified_at: float = 0.0
+    upstream_version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     proof: str
     voucher: str
     verified_at: float
+    upstream_version: str
     generation: tuple[tuple[str, str], ...]
 
 
@@ -161,6 +162,7 @@ def _head_of(entry: Entry, generation: tuple[tuple[str, str], ...]) -> Head:
         proof=entry.proof,
         voucher=entry.voucher,
         verified_at=entry.verified_at,
+        upstream_version=entry.upstream_version,
         generation=generation,
     )
 
@@ -181,4 +183,5 @@ def _entry_of(head: Head) -> Entry:
         proof=head.proof,
         voucher=head.voucher,
         verified_at=head.verified_at,
+        upstream_version=head.upstream_version,
     )

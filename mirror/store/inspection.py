@@ -32,6 +32,7 @@ from mirror.store.schema import (
 )
 
 PAGE_ROWS = 500
+_ANEW = "start the mirror once: it makes the index anew"
 _KEYED = LOOKUP.removesuffix("e.key = ?")
 _ENTRIES = f"{_KEYED}e.key > ? ORDER BY e.key LIMIT ?"
 _ENTRIES_BELOW = f"{_KEYED}e.key >= ? AND e.key < ? AND e.status = 200 ORDER BY e.key LIMIT ?"
@@ -130,7 +131,7 @@ class Inspection:
         except StoreError:
             # A mirror may have started between the look and the statement, or rebuilt its index.
             self._reopen()
-        with database_errors(self._path):
+        with database_errors(self._path, damage_hint=_ANEW):
             return list(self._connection.execute(statement, values).fetchall())
 
     def _reopen(self) -> None:
@@ -139,14 +140,13 @@ class Inspection:
 
     def _connect(self) -> apsw.Connection:
         self._is_immutable = not self._has_log()
-        with database_errors(self._path):
+        with database_errors(self._path, damage_hint=_ANEW):
             connection = self._opened()
             version = connection.execute("PRAGMA user_version").fetchall()
         if version != [(INDEX_VERSION,)]:
             connection.close()
             stated = f"its index has version {version[0][0]}, this one reads {INDEX_VERSION}"
-            hint = "start the mirror once: it makes the index anew"
-            raise StoreError(self._path, stated, hint=hint, retryable=False)
+            raise StoreError(self._path, stated, hint=_ANEW, retryable=False)
         return connection
 
     def _opened(self) -> apsw.Connection:

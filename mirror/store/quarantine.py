@@ -6,7 +6,9 @@ Rules:
 3. Quarantining must not fail the caller: what cannot be moved is removed.
 4. They go after `keep_s` (`expire`), or as soon as a good object of one of their keys is stored
    (`clear`): then nothing is left to look into that the event does not say.
-5. The keys are also held in memory, so that storing an object costs one look into a map.
+5. The same bytes for the same keys lie here once, as they came last: an upstream that repeats one
+   bad object, every few seconds, does not push out what else is to be looked at.
+6. The keys are also held in memory, so that storing an object costs one look into a map.
 
 Units: bytes, Unix seconds.
 Runs in: keeper; callers hold the store's lock, except for `concerns`, `summary` and the sizes.
@@ -104,6 +106,7 @@ class Quarantine:
         """Move the file at `path` here, or remove it when that cannot be."""
         name = f"{int(reason.at * 1000):015d}-{reason.got[:16] or 'none'}"
         target = f"{self._layout.quarantine}/{name}"
+        earlier = self._like(reason) - {name}
         try:
             replace_file(
                 self._files, target + RECORD_SUFFIX, msgspec.json.encode(reason), durable=False
@@ -112,6 +115,8 @@ class Quarantine:
             if reason.length <= self._budget_bytes:
                 self._files.rename(path, target)
                 self._add(name, _Record(size=reason.length, reason=reason))
+            for other in earlier:
+                self._remove(other)
         except OSError:
             pass  # rule 3
         with contextlib.suppress(OSError):
@@ -135,6 +140,18 @@ class Quarantine:
         for name in expired:
             self._remove(name)
         return len(expired)
+
+    def _like(self, reason: Reason) -> set[str]:
+        """Return the names of records of these very bytes for these keys."""
+        if not reason.got:
+            return set()  # nobody could read them
+        names = {name for key in reason.keys for name in self._names.get(key, ())}
+        records = {name: self._records[name].reason for name in names}
+        return {
+            name
+            for name, other in records.items()
+            if (other.got, other.keys) == (reason.got, reason.keys)
+        }
 
     def _trim(self) -> None:
         used_bytes = self.used_bytes

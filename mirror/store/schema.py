@@ -18,7 +18,7 @@ from typing import cast
 
 from mirror.store.entry import Attestation, Entry, Stored
 
-INDEX_VERSION = 4
+INDEX_VERSION = 5
 UNATTESTED_INODE = 0
 
 TABLES = """
@@ -33,7 +33,8 @@ CREATE TABLE entry (
     media_type TEXT NOT NULL, last_modified INTEGER NOT NULL,
     upstream_etag TEXT NOT NULL, upstream_last_modified TEXT NOT NULL,
     fetched_at REAL NOT NULL, confirmed_at REAL NOT NULL, fresh_until REAL NOT NULL,
-    proof TEXT NOT NULL, voucher TEXT NOT NULL, verified_at REAL NOT NULL
+    proof TEXT NOT NULL, voucher TEXT NOT NULL, verified_at REAL NOT NULL,
+    upstream_version TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
 CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
@@ -53,7 +54,7 @@ CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 _COLUMNS = (
     "e.key, e.status, e.digest, e.length, e.media_type, e.last_modified, e.upstream_etag,"
     " e.upstream_last_modified, e.fetched_at, e.confirmed_at, e.fresh_until, e.proof,"
-    " e.voucher, e.verified_at"
+    " e.voucher, e.verified_at, e.upstream_version"
 )
 LOOKUP = (
     f"SELECT {_COLUMNS}, b.length, b.inode, b.ctime_ns"  # noqa: S608 - a constant of this file
@@ -67,7 +68,7 @@ ENTRIES_OF_PROOF = (
     f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
     " WHERE e.proof = ? AND e.status = 200 ORDER BY e.key"
 )
-UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 Row = tuple[object, ...]
 
@@ -78,21 +79,22 @@ def entry_row(entry: Entry) -> tuple[str | int | float | bytes, ...]:
         entry.key, entry.status, entry.digest, entry.length, entry.media_type,
         entry.last_modified, entry.upstream_etag, entry.upstream_last_modified,
         entry.fetched_at, entry.confirmed_at, entry.fresh_until, entry.proof,
-        entry.voucher, entry.verified_at,
+        entry.voucher, entry.verified_at, entry.upstream_version,
     )  # fmt: skip
 
 
 def entry_of_row(row: Row) -> Entry:
-    """Return the entry that the first fourteen columns hold."""
+    """Return the entry that the first fifteen columns hold."""
     typed = cast(
-        "tuple[str, int, bytes, int, str, int, str, str, float, float, float, str, str, float]",
-        row[:14],
+        "tuple[str, int, bytes, int, str, int, str, str, float, float, float, str, str, float,"
+        " str]",
+        row[:15],
     )
     return Entry(
         key=typed[0], status=typed[1], digest=typed[2], length=typed[3], media_type=typed[4],
         last_modified=typed[5], upstream_etag=typed[6], upstream_last_modified=typed[7],
         fetched_at=typed[8], confirmed_at=typed[9], fresh_until=typed[10], proof=typed[11],
-        voucher=typed[12], verified_at=typed[13],
+        voucher=typed[12], verified_at=typed[13], upstream_version=typed[14],
     )  # fmt: skip
 
 
@@ -100,7 +102,7 @@ def stored_of_row(row: Row) -> Stored | None:
     """Return what a row of `LOOKUP` means; None when its blob is gone."""
     if row[1] != 200:
         return Stored(entry=entry_of_row(row), attestation=None)
-    size, inode, ctime_ns = cast("tuple[int | None, int | None, int | None]", row[14:17])
+    size, inode, ctime_ns = cast("tuple[int | None, int | None, int | None]", row[15:18])
     if size is None or inode is None or ctime_ns is None:
         return None
     return Stored(

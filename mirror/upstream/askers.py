@@ -17,6 +17,7 @@ import aiohttp
 import mirror
 from mirror.clock import Clock
 from mirror.config import Crates, Index, Releases, Upstream
+from mirror.secret_files import read_secret
 from mirror.upstream.asking import Asker
 from mirror.upstream.http_origin import HttpOrigin
 from mirror.upstream.origin import Origin
@@ -54,7 +55,7 @@ def open_askers(section: Section, origins: Sequence[Origin], shared: Shared) -> 
 def _open_s3(section: Section, origins: list[Origin], shared: Shared) -> dict[str, Asker]:
     if not origins:
         return {}
-    from mirror.upstream.s3_client import S3Access, S3Client, read_secret
+    from mirror.upstream.s3_client import S3Access, S3Client
     from mirror.upstream.s3_origin import S3Origin, bucket_of
 
     config = shared.config

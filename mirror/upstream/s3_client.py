@@ -39,7 +39,6 @@ from botocore.loaders import Loader, create_loader
 from yarl import URL
 
 from mirror.config import S3
-from mirror.errors import ConfigError
 from mirror.upstream.egress import proxy_for
 from mirror.upstream.queueing import Queueing
 
@@ -61,23 +60,6 @@ class S3Access:
     proxy: str
     connect_timeout_s: float
     read_timeout_s: float
-
-
-def read_secret(settings: S3, table: str) -> str:
-    """Return the secret access key of the file, or "". Raises: ConfigError."""
-    name = settings.secret_access_key_file
-    if not name:
-        return ""
-    try:
-        with open(name, encoding="ascii") as file:
-            secret = file.read().strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = getattr(exc, "strerror", None) or "not ASCII"
-        key = f"{table}.secret_access_key_file"
-        raise ConfigError(key, name, f"a readable file with the secret ({reason})") from exc
-    if not secret:
-        raise ConfigError(f"{table}.secret_access_key_file", name, "a file that is not empty")
-    return secret
 
 
 class S3Client:

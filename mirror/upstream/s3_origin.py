@@ -229,7 +229,10 @@ def _unusable(url: str, exc: BaseException) -> UpstreamError:
         reason = f"{exc.operation_name} was refused ({code})"
         return UpstreamError(url, reason, retryable=False, status=502)
     if isinstance(exc, _NO_CREDENTIALS):
-        reason = "no credentials: none are configured or found"
+        reason = (
+            "no credentials: none are configured, and AWS environment, profile and instance give"
+            " none"
+        )
         return UpstreamError(url, reason, retryable=False, status=502)
     if isinstance(exc, CredentialRetrievalError):
         return UpstreamError(url, "its credentials cannot be obtained")

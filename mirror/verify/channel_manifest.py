@@ -9,6 +9,8 @@ Rules:
 4. Unknown keys are ignored; the content is never rewritten.
 5. The head (date and version) is read without parsing the whole: promote-release writes one form,
    in which `manifest-version` and `date` come before any table, and tables' headers stand alone.
+6. A line with more dots than `LINE_DOTS_MAX` is refused: for a dotted key of n parts tomllib takes
+   n² steps (3 s for 32 kB), and what only a digest vouches for may be anybody's.
 
 Cost: tomllib takes 0.3-0.5 s for one megabyte, so callers parse off the event loop.
 Does not: check the signature or the `.sha256` beside it.
@@ -33,6 +35,7 @@ _TARGET_PAIRS = (("url", "hash"), ("xz_url", "xz_hash"), ("zst_url", "zst_hash")
 _ARTIFACT_PAIR = ("url", "hash-sha256")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SOURCE = "channel manifest"
+LINE_DOTS_MAX = 64  # of rule 6; a URL has seven
 # What comes before the first table; 43 bytes in every manifest seen.
 _PREAMBLE_BYTES = 4096
 _HEAD_VERSION = re.compile(rb'^manifest-version = "2"\r?$', re.MULTILINE)
@@ -113,10 +116,16 @@ def _rust_version(content: bytes) -> str:
 
 
 def _load(body: bytes) -> Mapping[str, object]:
-    # RecursionError: tomllib recurses per nesting level of arrays and inline tables.
+    dots = max(line.count(b".") for line in body.split(b"\n"))
+    if dots > LINE_DOTS_MAX:
+        raise VerificationError(
+            _SOURCE, expected=f"at most {LINE_DOTS_MAX} dots in a line", got=f"{dots}"
+        )
+    # RecursionError: tomllib recurses per nesting level of arrays and inline tables. ValueError, of
+    # which those of bad text and bad TOML are kinds: also an integer beyond Python's 4,300 digits.
     try:
         return tomllib.loads(body.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise VerificationError(_SOURCE, expected="TOML", got=shown(body)) from exc
 
 

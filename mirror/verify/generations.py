@@ -7,9 +7,10 @@ Rules:
 1. The manifest of stable has a version without suffix, beta's and nightly's their own; a channel by
    version has that version; the date of a dated directory is the manifest's.
 2. A channel never goes back to an older date than it had here. The same date with other bytes is
-   taken: upstream may publish once more on a day, and signs that too.
+   taken unless its signature is older: upstream may publish once more on a day.
 3. A legacy release is one before the operator's two limits; the three heads never are.
 4. A head whose newest manifest is older than its limit is frozen: releases may be hidden from us.
+5. A manifest from after tomorrow is not taken: after it, every true one would be a step back.
 
 Dates are "YYYY-MM-DD", so that their order is that of the text; "" is none. Ages are seconds.
 Does not: fetch, verify signatures, or remember.
@@ -28,6 +29,8 @@ from mirror.verify.channel_manifest import ManifestHead
 from mirror.verify.digests import shown
 
 HEADS: Final = ("stable", "beta", "nightly")
+# A clock may be wrong by some hours, and a day begins 14 hours early in the east.
+AHEAD_MAX_S: Final = 2 * 86400.0
 
 _NUMBER = r"\d{1,3}\.\d{1,4}\.\d{1,4}"
 _FORMS: Final = {
@@ -70,6 +73,11 @@ def check_date(head: ManifestHead, date: str, source: str) -> None:
 def is_rollback(offered: str, newest: str) -> bool:
     """Say whether a channel whose newest date is `newest` would go back."""
     return offered < newest
+
+
+def is_ahead(offered: str, now: float) -> bool:
+    """Say whether a manifest of that date cannot have been made yet."""
+    return age_of(offered, now) < -AHEAD_MAX_S
 
 
 def is_legacy(name: str, date: str, limits: LegacyLimits) -> bool:

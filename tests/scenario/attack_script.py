@@ -71,13 +71,14 @@ class Seen:
     events: list[dict[str, Any]] = field(default_factory=list)
     published: set[str] = field(default_factory=set)
     false: set[str] = field(default_factory=set)
+    healing: list[tuple[str, Reply]] = field(default_factory=list)
     healed: dict[str, Reply] = field(default_factory=dict)
 
     def lies(self) -> list[str]:
         """Return what clients were given whole that they should not have been given."""
         return [
             f"{path}: {reply}"
-            for path, reply in [*self.spoiled, *self.healed.items()]
+            for path, reply in [*self.spoiled, *self.healing]
             if reply.status == 200 and reply.is_complete and reply.sha256 not in self.allowed[path]
         ]
 
@@ -125,9 +126,7 @@ def play(edge: Edge, upstream: Upstream, attacks: Mapping[str, Attack]) -> dict[
         # Swapped objects are false in their place only.
         mine.false -= {digest for digests in mine.allowed.values() for digest in digests}
     upstream.restore_all()
-    for name, attack in chosen.items():
-        for path in attack.paths:
-            seen[name].healed[path] = heal(edge, path, seen[name].true[path])
+    _heal_all(edge, seen)
     return seen
 
 
@@ -294,6 +293,24 @@ def _hold(edge: Edge, upstream: Upstream, attack: Attack, seen: Seen) -> None:
         seen.allowed[path].add(right)
 
 
+def _heal_all(edge: Edge, seen: Mapping[str, Seen]) -> None:
+    """Ask for everything until the true objects are served; note the last reply of each."""
+    waiting = [(mine, path) for mine in seen.values() for path in mine.true]
+
+    def are_right() -> bool:
+        replies = at_once(len(waiting), lambda number: fetch(edge.port, waiting[number][1]))
+        for (mine, path), reply in zip(waiting, replies, strict=True):
+            mine.healed[path] = reply
+            mine.healing.append((path, reply))
+        waiting[:] = [
+            (mine, path) for mine, path in waiting if mine.healed[path].sha256 != mine.true[path]
+        ]
+        return not waiting
+
+    with contextlib.suppress(AssertionError):  # the test of each attack says what is not well
+        wait_until(are_right, "everything is served again", HEALED_WITHIN_S)
+
+
 def _ask_until_told(
     edge: Edge, attacks: Mapping[str, Attack], seen: Mapping[str, Seen], since: int
 ) -> None:
@@ -309,10 +326,8 @@ def _ask_until_told(
                 del waiting[name]
         return not waiting
 
-    try:
+    with contextlib.suppress(AssertionError):  # the test of each attack says who was not told
         wait_until(is_told, "each attack is told about", TOLD_WITHIN_S)
-    except AssertionError:
-        return  # the test of each attack says which one nobody was told about
 
 
 def _ask_once(edge: Edge, attacks: Mapping[str, Attack], seen: Mapping[str, Seen]) -> None:

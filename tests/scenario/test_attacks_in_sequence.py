@@ -293,3 +293,21 @@ def test_frozen_upstream_raises_an_alarm_until_a_release_comes(form: str, world:
 def is_frozen(world: World, channel: str) -> bool | None:
     states = {item["name"]: item["is_frozen"] for item in world.status()["channels"]}
     return states.get(channel)
+
+
+@EACH_FORM_IN_FULL
+@pytest.mark.parametrize("signed_with", ["sha1", ""], ids=["signed-with-sha1", "unsigned"])
+def test_release_of_long_ago_is_served_by_its_digest_and_named(
+    signed_with: str, form: str, world: World
+) -> None:
+    """What would be an attack on a channel of today is all that these ever had."""
+    number = "1.8.0" if signed_with else "1.7.0"
+    control = world.upstream.simulator.control
+    control.publish_legacy("stable", number, "2016-04-14", signed_with=signed_with)
+    head = f"/dist/channel-rust-{number}.toml"
+    paths = [head + suffix for suffix in ("", ".sha256", ".asc")]
+    world.upstream.bring(paths[: 3 if signed_with else 2])
+    for path in paths[:2]:
+        heal(world.edge, path, sha256_of(world.upstream.content(path)))
+    assert fetch(world.edge.port, paths[2]).status == (200 if signed_with else 404)
+    assert any(number in name for name in world.status()["legacy_channels"])

@@ -30,6 +30,7 @@ async def interleave(root: Path, simulator: SimulatorProcess, rounds: int) -> Ou
 
 
 def judge(outcome: Outcome, *, sequences: int, inside: int) -> None:
+    print(outcome)  # the counts, for `pytest -s`
     assert outcome.refused == [], outcome
     assert outcome.mixed == [], outcome
     assert outcome.sequences >= sequences, outcome

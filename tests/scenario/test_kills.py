@@ -89,7 +89,7 @@ def one_round(edge: Edge, upstream: SimulatorProcess, victims: str, warm: Known)
 @pytest.mark.parametrize(
     "rounds",
     [
-        pytest.param(6, id="6-rounds"),
+        pytest.param(3, id="3-rounds"),
         pytest.param(40, id="40-rounds", marks=[pytest.mark.full, pytest.mark.timeout(900)]),
     ],
 )

@@ -153,7 +153,14 @@ CASES = {
 
 
 # Each is close to a neighbour above, and takes 5 s; `make check-full` runs them.
-FULL_ONLY = {"update-nothing-new", "target-add", "check", "pinned-version", "plus-version"}
+FULL_ONLY = {
+    "check",
+    "install-default",
+    "pinned-version",
+    "plus-version",
+    "target-add",
+    "update-nothing-new",
+}
 
 
 @pytest.mark.parametrize(

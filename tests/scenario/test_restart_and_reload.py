@@ -212,7 +212,7 @@ def test_taken_port_is_named(mirror: Edge, tmp_path: Path, upstream: SimulatorPr
         ("trust.release_key_file", "/dev/null", ["trust.release_key_file", "is not the key"]),
         ("trust.channel_manifest", "none", ["trust.channel_manifest", '"digest"']),
         ("serve.tls_listen", "127.0.0.1:8443", ["serve.tls_listen", "not available"]),
-        ("upstream.releases.urls", "s3://bucket/x", ["upstream.releases.urls", "not available"]),
+        ("upstream.releases.urls", "s3:///x", ["upstream.releases.urls", "s3://bucket"]),
     ],
 )
 def test_wrong_setting_names_key_value_and_what_is_allowed(

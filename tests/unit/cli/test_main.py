@@ -42,7 +42,7 @@ def test_wrong_usage_ends_with_code_2(
 def test_wrong_configuration_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "check", "--set", "store.budgt=1GiB"]) == 1
     error = capsys.readouterr().err
-    assert error == "error: store.budgt = '1GiB': not a known key; did you mean store.budget?\n"
+    assert error == "error: store.budgt: not a known key; did you mean store.budget?\n"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,53 @@ def test_unusable_ca_file_is_refused_by_check_and_shown_by_show(
     allowed = f"a readable file of PEM certificates ({told})"
     assert capsys.readouterr().err == f"error: upstream.ca_file = '{file}': {allowed}\n"
     assert run(["config", "show", *setting]) == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        pytest.param(None, "a readable file with the secret (No such file", id="absent"),
+        pytest.param(b"", "a file that is not empty", id="empty"),
+        pytest.param(b"\xff", "not ASCII", id="binary"),
+    ],
+)
+def test_unusable_secret_file_is_refused_by_check_and_shown_by_show(
+    content: bytes | None, told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    secret, file = tmp_path / "secret", tmp_path / "mirror.toml"
+    if content is not None:
+        secret.write_bytes(content)
+    table = f"access_key_id = 'AK'\nsecret_access_key_file = '{secret}'\n"
+    file.write_text(f"[upstream.crates]\nurls = ['s3://bucket']\n[upstream.crates.s3]\n{table}")
+    assert run(["config", "check", "--config", str(file)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: upstream.crates.s3.secret_access_key_file = '{secret}': ")
+    assert told in error
+    assert error.count("\n") == 1
+    assert run(["config", "show", "--config", str(file)]) == 0
+
+
+def test_value_of_a_key_that_nobody_knows_is_not_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a secret beside the name of its file."""
+    key = "upstream.crates.s3.secret_access_key"
+    assert run(["config", "check", "--set", f"{key}=hush-hush"]) == 1
+    error = capsys.readouterr().err
+    assert "hush-hush" not in error
+    assert "did you mean upstream.crates.s3.secret_access_key_file?" in error
+    monkeypatch.setenv("RUST_MIRROR__UPSTREAM__CRATES__S3__SECRET_ACCESS_KEY", "hush-hush")
+    assert run(["config", "check"]) == 1
+    assert "hush-hush" not in capsys.readouterr().err
+
+
+def test_s3_table_without_a_bucket_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "mirror.toml"
+    file.write_text("[upstream.crates.s3]\nregion = 'eu-central-1'\n")
+    assert run(["config", "check", "--config", str(file)]) == 0
+    assert "advice: upstream.crates.s3 is not used" in capsys.readouterr().err
 
 
 WRONG = {
@@ -100,7 +147,8 @@ def test_check_names_key_value_and_what_is_allowed_on_one_line(
     assert run(["config", "check", "--config", str(file)]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith(f"error: {key} = ")
+    shown = ":" if key == WRONG["unknown key"][1] else " = "
+    assert captured.err.startswith(f"error: {key}{shown}")
     assert told in captured.err
     assert captured.err.count("\n") == 1
 

@@ -43,8 +43,8 @@ def test_policy_and_key_are_told_without_a_keeper() -> None:
 
 def test_channel_tells_date_age_and_proof() -> None:
     assert (
-        "channel stable: newest manifest of 2026-03-05, 3 days old, signature verified,"
-        " confirmed 42 s ago" in told(channels=[channel()])
+        "channel stable: newest manifest ever served is of 2026-03-05, 3 days old,"
+        " signature verified, confirmed 42 s ago" in told(channels=[channel()])
     )
     assert "by its .sha256 only" in told(channels=[channel(proof="generation")])
     assert "not stored at the moment" in told(channels=[channel(proof="", confirmed_at=0.0)])
@@ -60,7 +60,7 @@ def test_what_is_held_comes_with_the_exact_line() -> None:
     item = {"key": "k", "reason": "changed", "since_at": NOW - 7200, "accept": "crate a 1.0.0 ff"}
     text = told(held=[item] * 12, held_total=12)
     assert "HELD k, for 2 h: changed" in text or "HELD k, for 120 min: changed" in text
-    assert 'add "crate a 1.0.0 ff" to [trust] accept' in text
+    assert 'add "crate a 1.0.0 ff" to [trust] accept in the configuration file, and reload' in text
     assert "and 2 more" in text
 
 
@@ -75,7 +75,7 @@ def test_quarantine_tells_number_size_age_and_reasons() -> None:
     item = {"keys": ["k"], "reason": "sha256 is another", "taken_at": NOW - 30}
     quarantine = {"count": 3, "used_bytes": 2048, "oldest_age_s": 300_000, "newest": [item]}
     text = told(quarantine=quarantine)
-    assert "QUARANTINE: 3 objects, 2.0 KiB, the oldest for 83 h" in text
+    assert "QUARANTINE: objects that failed their check: 3, 2.0 KiB, the oldest for 83 h" in text
     assert "30 s ago: k: sha256 is another" in text
     assert "quarantine: empty" in told()
 

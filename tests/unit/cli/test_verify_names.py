@@ -17,6 +17,7 @@ STABLE = "releases:/dist/channel-rust-stable.toml"
     [
         pytest.param(STABLE, [STABLE], id="key"),
         pytest.param("/dist/channel-rust-stable.toml", [STABLE], id="path"),
+        pytest.param("dist/channel-rust-stable.toml", [STABLE], id="path-without-its-first-slash"),
         pytest.param("//dist//channel-rust-stable.toml", [STABLE], id="path-with-runs-of-slashes"),
         pytest.param("/index/se/rd/serde", ["index:/se/rd/serde"], id="path-of-an-index-file"),
         pytest.param("serde 1.0.0", [CRATE], id="crate-and-version"),

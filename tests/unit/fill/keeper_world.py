@@ -184,6 +184,18 @@ class World:
         self.start()
         await self.filler.reprove()
 
+    async def lose_state(self) -> None:
+        """Restart without `state.db`."""
+        await self.filler.aclose()
+        self.store.close()
+        self.reader.close()
+        self.state.close()
+        for path in (self.path / "state").glob("state.db*"):
+            path.unlink()
+        self._open()
+        self.start()
+        await self.filler.reprove()
+
     async def restart(self) -> None:
         await self.filler.aclose()
         self.store.close()

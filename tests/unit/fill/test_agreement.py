@@ -10,9 +10,25 @@ import pytest
 from mirror.fill.messages import Failed, Purpose, StoredAnswer
 from mirror.fill.outcomes import STALE_HOLD_S
 from mirror.fill.replies import Growing, PassThrough, Reply
-from tests.unit.fill.keeper_world import World, ended, inline, noise, sha256, sha256_file
+from tests.unit.fill.keeper_world import (
+    START,
+    World,
+    ended,
+    inline,
+    noise,
+    sha256,
+    sha256_file,
+)
 from tests.unit.fill.scripted_pool import Step
-from tests.unit.fill.signed_world import KEY_PATH, flipped, sampled, signature, signed_world
+from tests.unit.fill.signed_world import (
+    KEY_PATH,
+    RELEASE,
+    flipped,
+    sampled,
+    signature,
+    signed_world,
+    signer,
+)
 
 DATED = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 LEGACY = "releases:/dist/2016-01-01/rustc-1.5.0-x86_64-unknown-linux-gnu.tar.gz"
@@ -265,11 +281,26 @@ async def test_a_signature_by_another_key_is_refused(tmp_path: Path) -> None:
         assert world.stored(DATED + ".asc") is None
 
 
-async def test_a_signature_by_another_key_over_a_legacy_release_is_passed_on_unproved(
+async def test_a_signature_by_another_key_over_a_legacy_release_is_refused_too(
     tmp_path: Path,
 ) -> None:
     async with signed_world(tmp_path, "channel_manifest") as world:
         publish(world, LEGACY, BODY, by="somebody else")
+        assert refused(await world.ask(LEGACY + ".asc"))
+        assert world.stored(LEGACY + ".asc") is None
+
+
+async def test_a_sha1_signature_over_a_legacy_release_is_passed_on_unproved_if_it_is_good(
+    tmp_path: Path,
+) -> None:
+    async with signed_world(tmp_path, "channel_manifest") as world:
+        publish(world, LEGACY, BODY)
+        key = signer(RELEASE)
+        weak = [key.detached_signature([b], int(START), hash_name="sha1") for b in (BODY, BIG)]
+        world.releases.put(path_of(LEGACY) + ".asc", weak[1])
+        assert refused(await world.ask(LEGACY + ".asc"))
+        world.clock.move(STALE_HOLD_S + 1)
+        world.releases.put(path_of(LEGACY) + ".asc", weak[0])
         entry = inline(await world.ask(LEGACY + ".asc")).entry
         assert (entry.proof, entry.voucher) == ("parsed", "")
 
@@ -355,3 +386,20 @@ async def test_a_proof_of_a_body_that_the_disk_cannot_take_is_compared_as_it_pas
         assert inline(await world.ask(BINARY + ".sha256")).entry.proof == "agrees"
         await world.settled()
         assert world.stored(BINARY) is None
+
+
+@pytest.mark.parametrize("signed", [BIG, BIG[:-1]], ids=["good", "bad"])
+async def test_a_signature_of_a_body_that_the_disk_cannot_take_is_checked_as_it_passes(
+    tmp_path: Path, signed: bytes
+) -> None:
+    async with signed_world(tmp_path, "channel_manifest", budget=400_000) as world:
+        publish(world, NIGHTLY, BIG)
+        world.releases.put(path_of(NIGHTLY) + ".asc", signature(signed))
+        reply = await world.ask(NIGHTLY + ".asc")
+        if signed is BIG:
+            assert inline(reply).entry.proof == "agrees"
+        else:
+            assert refused(reply)
+        await world.settled()
+        assert world.stored(NIGHTLY) is None
+        assert world.releases.paths().count(path_of(NIGHTLY)) <= 2

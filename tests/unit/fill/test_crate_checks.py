@@ -225,3 +225,34 @@ def test_every_crate_has_an_index_file() -> None:
     assert route is not None
     assert index is not None
     assert (route.key, index.key) == (key("1.0.0"), INDEX)
+
+
+class CountingObjects:
+    """Confirms everything at once, and counts."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
+        self.asked += 1
+        return None
+
+    async def content(self, found: Confirmed) -> bytes:
+        raise AssertionError(found)
+
+
+async def test_a_check_that_comes_as_the_last_one_ends_is_made(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        objects = CountingObjects()
+        checks = CrateChecks(objects, world.filler._flights, world.clock, world.log, after_s=60)
+        for turns in range(8):  # one of them lies between a worker's end and its callback
+            checks.check([key("1.0.0")])
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            checks.check([key("1.0.0", f"Other{turns}")])
+            async with asyncio.timeout(5):
+                while len(checks):
+                    await asyncio.sleep(0)
+            assert objects.asked == 2 * (turns + 1)
+            await asyncio.sleep(0.001)
+        await checks.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,4 +318,51 @@ async def test_hashes_do_not_hold_up_bodies(tmp_path: Path) -> None:
             assert await desk.compute(len, b"abc") == 3
         store.gate.set()
         await asyncio.gather(*asks)
+        await desk.aclose()
+
+
+async def test_bodies_read_for_their_signatures_do_not_hold_up_others(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        _, desk, stored = await hashing(world)
+        gate, fed = threading.Event(), list[bytes]()
+
+        def take(piece: bytes) -> None:
+            gate.wait(10)
+            fed.append(piece)
+
+        feeds = [asyncio.create_task(desk.feed(stored, take)) for _ in range(20)]
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(5):
+            assert await desk.compute(len, b"abc") == 3
+        assert not fed
+        gate.set()
+        assert await asyncio.gather(*feeds) == [True] * 20
+        assert fed == [b"content"] * 20
+        await desk.aclose()
+
+
+@pytest.mark.parametrize("is_put_last", [True, False])
+async def test_of_one_key_the_last_commit_of_a_group_stays(
+    tmp_path: Path, is_put_last: bool
+) -> None:
+    async with World(tmp_path) as world:
+        desk = StoreDesk(world.store, world.reader)
+        before, after = entry(world, "a", b"before"), entry(world, "a", b"after")
+        await desk.put([(before, b"before")])
+        suspected = replace(before, fresh_until=0.0)
+        world.files.may_sync.clear()
+        first = asyncio.create_task(desk.put([(entry(world, "b", b"other"), b"other")]))
+        async with asyncio.timeout(5):
+            while not world.files.waiting_syncs:
+                await asyncio.sleep(0.001)
+        commits = [lambda: desk.record([suspected]), lambda: desk.put([(after, b"after")])]
+        tasks = []
+        for commit in commits if is_put_last else reversed(commits):
+            tasks.append(asyncio.create_task(commit()))
+            await asyncio.sleep(0)
+        world.files.may_sync.set()
+        await asyncio.gather(first, *tasks)
+        found = desk.lookup(before.key)
+        assert found is not None
+        assert found.entry == (after if is_put_last else suspected)
         await desk.aclose()

@@ -56,6 +56,16 @@ def test_what_a_head_says(fields: dict[str, str], head: tuple[str, str, int]) ->
     assert head_of(fields) == Head(etag=etag, last_modified=last_modified, length=length)
 
 
+def test_the_version_that_a_bucket_names_is_kept_with_the_entry() -> None:
+    head = head_of({"x-amz-version-id": "v1"})
+    key = route("releases:/rustup/release-stable.toml")
+    entry = MAKER.present(key, digest=bytes(32), head=head, length=1, now=5.0, proof="parsed")
+    assert entry.upstream_version == "v1"
+    assert MAKER.confirmed(entry, key, 6.0).upstream_version == "v1"
+    later = head_of({"x-amz-version-id": "v2"})
+    assert MAKER.confirmed(entry, key, 6.0, later).upstream_version == "v2"
+
+
 def test_only_a_strong_etag_is_strong() -> None:
     assert head_of({"etag": '"a"'}).strong_etag == '"a"'
     assert head_of({"etag": 'W/"a"'}).strong_etag == ""

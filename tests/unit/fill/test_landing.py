@@ -44,6 +44,9 @@ class SlowPartial:
         finally:
             self._busy.release()
 
+    def read(self, offset: int, size: int) -> bytes:
+        return bytes(self.content[offset : offset + size])
+
     def note(self) -> None:
         self.notes.append(len(self.content))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mirror.fill.frames import MAX_PAYLOAD_BYTES
@@ -78,6 +78,7 @@ def test_each_other_form_comes_back_as_it_was_sent() -> None:
     assert decode(Failed, encode(FAILED)) == FAILED
 
 
+@example(raw=b"\x91\xa5\0\0\0\0\x80")  # a tag that is no text
 @given(raw=st.binary(max_size=100))
 def test_other_bytes_are_refused_with_one_error(raw: bytes) -> None:
     for parse in (decode_answer, lambda payload: decode(Ask, payload)):

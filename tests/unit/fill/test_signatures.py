@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,14 @@ from mirror.fill.signatures import SignatureMismatchError
 from mirror.simulator.openpgp_signer import Signer
 from tests.unit.fill.keeper_world import START, World, ended, inline, noise, sha256, sha256_file
 from tests.unit.fill.scripted_pool import Step
-from tests.unit.fill.signed_world import RELEASE, flipped, signature, signed_world, signer
+from tests.unit.fill.signed_world import (
+    KEY_PATH,
+    RELEASE,
+    flipped,
+    signature,
+    signed_world,
+    signer,
+)
 
 DATED = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
 LEGACY = "releases:/dist/2016-01-01/rustc-1.5.0-x86_64-unknown-linux-gnu.tar.gz"
@@ -31,6 +39,10 @@ SIZES = pytest.mark.parametrize("content", [SMALL, BIG], ids=["small", "large"])
 
 def path_of(key: str) -> str:
     return key.partition(":")[2]
+
+
+def weak_signature(content: bytes, by: str = RELEASE) -> bytes:
+    return signer(by).detached_signature([content], int(START), hash_name="sha1")
 
 
 def publish(world: World, key: str, content: bytes, asc: bytes | None) -> None:
@@ -117,7 +129,7 @@ async def test_an_archive_without_a_signature_is_refused(tmp_path: Path) -> None
 
 
 async def test_a_sha1_signature_proves_nothing(tmp_path: Path) -> None:
-    asc = signer(RELEASE).detached_signature([SMALL], int(START), hash_name="sha1")
+    asc = weak_signature(SMALL)
     async with signed_world(tmp_path, "archive") as world:
         publish(world, DATED, SMALL, asc)
         assert await failed(world, await world.ask(DATED))
@@ -125,14 +137,13 @@ async def test_a_sha1_signature_proves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", [LEGACY, LEGACY_UNDATED])
-@pytest.mark.parametrize("form", ["absent", "sha1", "another key"])
+@pytest.mark.parametrize("form", ["absent", "sha1"])
 async def test_a_legacy_archive_has_its_digest_proof_alone(
     tmp_path: Path, key: str, form: str
 ) -> None:
     asc = {
         "absent": None,
-        "sha1": signer(RELEASE).detached_signature([SMALL], int(START), hash_name="sha1"),
-        "another key": signature(SMALL, "somebody else"),
+        "sha1": weak_signature(SMALL),
     }[form]
     async with signed_world(tmp_path, "archive") as world:
         publish(world, key, SMALL, asc)
@@ -140,12 +151,33 @@ async def test_a_legacy_archive_has_its_digest_proof_alone(
         assert (entry.proof, entry.voucher.partition("@")[0]) == ("sha256", key + ".sha256")
 
 
-async def test_a_strong_signature_over_other_bytes_refuses_a_legacy_archive_too(
-    tmp_path: Path,
+@pytest.mark.parametrize(
+    "asc",
+    [
+        pytest.param(lambda: signature(b"other bytes"), id="over-other-bytes"),
+        pytest.param(lambda: weak_signature(b"other bytes"), id="sha1-over-other-bytes"),
+        pytest.param(lambda: signature(SMALL, "somebody else"), id="another-key"),
+        pytest.param(lambda: weak_signature(SMALL, "somebody else"), id="another-key-sha1"),
+        pytest.param(lambda: b"<html>", id="no-signature-at-all"),
+    ],
+)
+@pytest.mark.parametrize("key", [LEGACY, LEGACY_UNDATED])
+async def test_a_legacy_archive_with_a_bad_signature_is_refused_and_the_stored_one_kept(
+    tmp_path: Path, key: str, asc: Callable[[], bytes]
 ) -> None:
     async with signed_world(tmp_path, "archive") as world:
-        publish(world, LEGACY, SMALL, signature(b"other bytes"))
-        assert await failed(world, await world.ask(LEGACY))
+        publish(world, key, SMALL, asc())
+        assert await failed(world, await world.ask(key))
+        assert world.stored(key) is None
+        world.clock.move(STALE_HOLD_S + 1)
+        publish(world, key, SMALL, weak_signature(SMALL))
+        assert inline(await world.ask(key)).entry.proof == "sha256"
+        await world.settled()
+        world.clock.move(8 * 86400)
+        publish(world, key, SMALL, asc())
+        assert isinstance(await world.ask(key, Purpose.REVALIDATE), StoredAnswer)
+        await world.settled()
+        assert world.stored_content(key) == SMALL
 
 
 async def test_a_resumed_body_is_checked_from_its_first_byte(tmp_path: Path) -> None:
@@ -242,6 +274,28 @@ async def test_archives_from_before_signatures_were_required_are_checked_without
         assert isinstance(reply, StoredAnswer)
         assert reply.stored.entry.proof == "signature"
         assert world.releases.sent(path_of(DATED)) == len(BIG)
+
+
+async def test_what_only_had_its_form_checked_is_withdrawn_when_a_key_is_pinned(
+    tmp_path: Path,
+) -> None:
+    async with signed_world(tmp_path) as world:
+        for key in (DATED, LEGACY):
+            publish(world, key, SMALL, signature(b"other bytes"))
+            await world.ask(key)
+            assert inline(await world.ask(key + ".asc")).entry.proof == "parsed"
+        world.releases.put(KEY_PATH, signer("somebody else").public_key())
+        await world.ask("releases:" + KEY_PATH)
+        await world.settled()
+        trust = msgspec.structs.replace(world.config.trust, channel_manifest="signature")
+        world.config = msgspec.structs.replace(world.config, trust=trust)
+        await world.restart()
+        assert world.stored(DATED + ".asc") is None
+        assert world.stored("releases:" + KEY_PATH) is None
+        assert world.stored(LEGACY + ".asc") is not None
+        assert world.stored(DATED) is not None
+        world.releases.put(KEY_PATH, signer(RELEASE).public_key())
+        assert await failed(world, await world.ask(DATED + ".asc"))
 
 
 async def test_a_signed_copy_is_confirmed_without_a_signature_being_read_again(

@@ -78,6 +78,14 @@ def test_advice_tells_whether_the_mirror_notices_by_itself(shelf: ShelfBench) ->
     assert shelf.chain(KEY).grade is Grade.WRONG
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_file_that_may_not_be_read_is_not_called_rot(shelf: ShelfBench) -> None:
+    shelf.put(KEY, GOOD)
+    os.chmod(shelf.bench.blob(GOOD), 0)
+    (found,) = shelf.report().wrong
+    assert "give it back to the mirror's user" in found.advice
+
+
 def test_file_evicted_while_it_is_looked_for_is_no_error(shelf: ShelfBench) -> None:
     """The directory entry goes between the page of the index and the look at the file."""
     contents = [bytes([65 + number]) * 10 for number in range(2)]

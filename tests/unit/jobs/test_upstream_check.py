@@ -102,6 +102,19 @@ async def test_one_object(key: str, answer: Answer, verdict: Verdict) -> None:
     assert report.is_good is (verdict not in (Verdict.ALARM, Verdict.UNREACHABLE))
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (CRATE, "served until its index file shows the deletion"),
+        (ARCHIVE, "it is kept here"),
+        (INDEX, "served until the mirror asks for it again"),
+    ],
+)
+async def test_deletion_comes_with_what_the_mirror_does_about_it(key: str, told: str) -> None:
+    report = await compared([entry_of(key, CONTENT)], FakeUpstream({}, None))
+    assert told in report.told[0].reason
+
+
 async def test_md5_of_the_file_is_compared_when_nothing_else_decides(shelf: ShelfBench) -> None:
     shelf.put(CRATE, CONTENT, upstream_etag="")
     paths = Paths(shelf.bench.blob(CONTENT))

@@ -36,6 +36,7 @@ BYTES = b"some content"
 DIGEST = hashlib.sha256(BYTES).digest()
 OTHER = hashlib.sha256(b"other").digest()
 BINARY = "releases:/rustup/dist/x86_64-unknown-linux-gnu/rustup-init"
+VERSION_1 = "releases:/dist/channel-rust-beta"
 UNDATED = "releases:/dist/rust-1.94.0-x86_64-unknown-linux-gnu.tar.xz"
 
 
@@ -220,7 +221,7 @@ def test_release_key_file_wins_over_what_is_stored(shelf: ShelfBench) -> None:
     assert shelf.chain(DATED).grade is Grade.GOOD
 
 
-@pytest.mark.parametrize("key", [BINARY, UNDATED])
+@pytest.mark.parametrize("key", [BINARY, UNDATED, VERSION_1])
 def test_digest_file_beside_an_object_vouches_and_nobody_signs_it(
     shelf: ShelfBench, key: str
 ) -> None:
@@ -270,6 +271,19 @@ def test_archives_own_signature_is_verified_over_its_bytes(shelf: ShelfBench) ->
     assert shelf.chain(ARCHIVE + ".asc").own[0] is Grade.WRONG
 
 
+def test_version_1_channel_file_stands_on_its_own_signature(shelf: ShelfBench) -> None:
+    shelf.put_key()
+    shelf.put(VERSION_1, BYTES, proof="signature", voucher=SIGNER.fingerprint)
+    proof = {"proof": "agrees", "voucher": f"{VERSION_1}@{DIGEST.hex()}"}
+    shelf.put(VERSION_1 + ".asc", sign(BYTES), **proof)
+    assert shelf.chain(VERSION_1).grade is Grade.GOOD
+    assert shelf.chain(VERSION_1 + ".asc").grade is Grade.GOOD
+    shelf.put(VERSION_1 + ".sha256", line(OTHER), **proof)
+    assert shelf.chain(VERSION_1 + ".sha256").own[0] is Grade.WRONG
+    shelf.put(VERSION_1 + ".asc", sign(b"other"), **proof)
+    assert shelf.chain(VERSION_1).grade is Grade.WRONG
+
+
 def test_signature_that_nobody_compared_proves_nothing(shelf: ShelfBench) -> None:
     shelf.put_key()
     shelf.put(ARCHIVE, BYTES, proof="sha256")
@@ -303,7 +317,7 @@ def test_digest_file_that_states_another_digest(
     [
         "releases:/manifests.txt",
         "releases:/rustup/rustup-init.sh",
-        "releases:/dist/channel-rust-beta",
+        "releases:/rustup/release-stable.toml",
     ],
 )
 def test_what_nobody_states_a_digest_of_is_weak(shelf: ShelfBench, key: str) -> None:

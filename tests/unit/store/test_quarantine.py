@@ -142,3 +142,31 @@ def test_unreadable_record_still_has_the_age_of_its_name(layout: Layout) -> None
     ]
     assert quarantine.expire(17.0) == 2
     assert os.listdir(layout.quarantine) == []
+
+
+def _take_for(quarantine: Quarantine, layout: Layout, key: str, got: str, at: float) -> None:
+    path = f"{layout.root}/bad"
+    Path(path).write_bytes(b"x" * 400)
+    quarantine.take(path, Reason(keys=(key,), expected="", got=got, length=400, reason="r", at=at))
+
+
+def test_a_repeated_bad_object_does_not_push_out_another(layout: Layout) -> None:
+    quarantine = Quarantine(FaultFiles(), layout, 1000)
+    _take_for(quarantine, layout, "other", "ab" * 32, 1.0)
+    for at in range(2, 50):
+        _take_for(quarantine, layout, "k", "cd" * 32, float(at))
+    assert (len(quarantine), quarantine.used_bytes) == (2, 800)
+    assert [reason.at for reason in quarantine.summary().newest] == [49.0, 1.0]
+    assert len(os.listdir(layout.quarantine)) == 4
+    assert quarantine.clear(["k"], 49.0)
+    assert not quarantine.concerns("k")
+    assert quarantine.concerns("other")
+
+
+def test_unreadable_bytes_and_the_same_bytes_for_another_key_lie_there_each(
+    layout: Layout,
+) -> None:
+    quarantine = Quarantine(FaultFiles(), layout, 10_000)
+    for at, (key, got) in enumerate([("a", ""), ("a", ""), ("a", "ab" * 32), ("b", "ab" * 32)]):
+        _take_for(quarantine, layout, key, got, float(at))
+    assert len(quarantine) == 4

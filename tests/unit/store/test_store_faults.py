@@ -39,7 +39,13 @@ def _run_failing(store: Store, step: Step) -> bool:
     return True
 
 
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(errno.EIO, id="EIO", marks=pytest.mark.full),
+        pytest.param(errno.ENOSPC, id="ENOSPC"),
+    ],
+)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_failing_call_leaves_the_old_state_or_the_new_one(
     tmp_path: Path, name: str, error: int

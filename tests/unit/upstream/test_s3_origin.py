@@ -20,10 +20,11 @@ from botocore.exceptions import NoCredentialsError
 
 from mirror.config import S3, Crates, Duration, Index, Releases, Upstream
 from mirror.errors import ConfigError, UpstreamError, VerificationError
+from mirror.secret_files import read_secret
 from mirror.upstream.pool import Pool
 from mirror.upstream.pools import Pools, open_pools
 from mirror.upstream.queueing import Queueing
-from mirror.upstream.s3_client import S3Access, S3Client, read_secret
+from mirror.upstream.s3_client import S3Access, S3Client
 from mirror.upstream.s3_origin import VERSIONS_MAX
 from tests.unit.upstream.scripted_origin import (
     Answer,
@@ -182,7 +183,7 @@ class TestRequest:
         no_key = {"access_key_id": "", "secret_access_key_file": ""}
         async with scripted(found(), secret=secret, **no_key) as (origin, pools):
             exc = await failure_of(pools["releases"])
-            assert exc.reason == "no credentials: none are configured or found"
+            assert exc.reason.startswith("no credentials: none are configured, and AWS environment")
             assert origin.requests == []
         async with origins([found()]) as (origin,), aiohttp.ClientSession() as session:
             access = S3Access(

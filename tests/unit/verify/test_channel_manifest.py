@@ -97,6 +97,8 @@ def test_a_url_may_be_named_by_several_entries_that_agree() -> None:
             id="attack-two-hashes-for-one-path",
         ),
         pytest.param(b"a = " + b"[" * 20_000, id="deeply-nested"),
+        pytest.param(b"a = " + b"9" * 5_000, id="an-integer-without-end"),
+        pytest.param(b"a = 2026-02-30", id="a-day-that-is-none"),
     ],
 )
 def test_a_damaged_manifest_is_refused(body: bytes) -> None:
@@ -164,3 +166,17 @@ def test_the_head_agrees_with_the_parsed_manifest(date: str, version: str) -> No
 def test_random_bytes_have_no_head(body: bytes) -> None:
     with pytest.raises(VerificationError):
         read_head(body)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 16_000) + " = 1\n",
+        "x = {" + ".".join(["a"] * 16_000) + " = 1}\n",
+        "[" + " . ".join(['"a"'] * 16_000) + "]\n",
+    ],
+    ids=["key", "inline-table", "header"],
+)
+def test_a_key_of_many_parts_is_refused_before_it_costs_seconds(text: str) -> None:
+    with pytest.raises(VerificationError, match="dots in a line"):
+        parse_manifest(f'manifest-version = "2"\ndate = "2026-01-01"\n{text}'.encode())
