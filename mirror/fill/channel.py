@@ -5,8 +5,8 @@
 3. Else fetch manifest and signature; the digest must be the stated one (`channel_fetch`).
 4. Prove them (`generation`): signature, name, date.
 5. Note the date durably; an older one than before is held (`channel_states`).
-6. Answer all three, store them in one transaction with the generation before and the copy under the
-   date, then read what the manifest vouches for.
+6. Store all three in one transaction with the generation before and the copy under the date,
+   answer, then read what the manifest vouches for.
 
 What upstream has may disagree with itself (uploads are not atomic; a cache on the way is behind) or
 be an attack; from here the two look the same. Then:
@@ -218,14 +218,18 @@ class Channels:
         if whole is not None:
             outcome = "fwd=stale; fwd-status=200; stored"
         switch = switch_to(self._parts.entries, files, proved, now=now, outcome=outcome)
+        # Stored before it is answered, unlike other small objects. Otherwise: (1) one worker gives the
+        # next generation, (2) another, whose clock is a tick behind, gives the former to the same
+        # client, or the keeper dies before the commit and everybody gets it. A full disk is no
+        # reason to withhold the answer: `keep` tells it and returns.
+        kept = self._kept(refresh, proved, [entry for entry, _ in switch.puts])
+        await self._parts.keep(switch.puts, [*switch.absences, *kept])
         refresh.flight.answer(switch.replies)
         if not proved.is_recovered:
             self.states.settled(files)
         if self._prover.needs_signature and proved.proof != SIGNED_GENERATION:
             self.states.note_legacy(files.manifest.key)
         self._read_soon(switch.puts[0])
-        kept = self._kept(refresh, proved, [entry for entry, _ in switch.puts])
-        await self._parts.keep(switch.puts, [*switch.absences, *kept])
 
     async def _admit(self, refresh: _Refresh, proved: Proved) -> None:
         """Raises GenerationError for what is a step back, or less than what is here."""

@@ -35,7 +35,7 @@ from mirror.store.files import disk_errors
 
 PAGE_NAME = "shared.page"
 MAX_SLOTS = 1024
-SEQUENCE_WORDS = 32768  # 256 KiB: 4,096 sequences of 64 bytes
+SEQUENCE_WORDS = 131072  # 1 MiB: 16,384 sequences of 64 bytes, for 10,000 clients at once
 
 _MAGIC = int.from_bytes(b"rmirpage", "little")
 _VERSION = 2

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,17 +195,17 @@ def _wanted(request: pytest.FixtureRequest) -> dict[str, set[str]]:
     return wanted
 
 
-def each_attack(attacks: Mapping[str, Attack], *, quick_in_s3: Collection[str]) -> list[Any]:
+def each_attack(attacks: Mapping[str, Attack]) -> list[Any]:
     """Return (form, name) of every attack in every form that can play it, as parameters.
 
-    In S3 those that are not `quick_in_s3` are marked full.
+    Those in S3 are marked full.
     """
     return [
         pytest.param(
             form,
             name,
             id=f"{form}-{name}",
-            marks=[pytest.mark.full] if form == "s3" and name not in quick_in_s3 else [],
+            marks=[pytest.mark.full] if form == "s3" else [],
         )
         for name, attack in attacks.items()
         for form in attack.forms

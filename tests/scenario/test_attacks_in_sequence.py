@@ -45,11 +45,7 @@ SETTINGS = {
 TOLD_WITHIN_S = 20.0
 CUT_AT = 600_000
 _NUMBERS = itertools.count(1)
-EACH_FORM = pytest.mark.parametrize("form", ["http", "s3"])
-# For what S3 plays no part in.
-EACH_FORM_IN_FULL = pytest.mark.parametrize(
-    "form", ["http", pytest.param("s3", marks=pytest.mark.full)]
-)
+EACH_FORM = pytest.mark.parametrize("form", ["http", pytest.param("s3", marks=pytest.mark.full)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +161,7 @@ def test_resume_with_a_wrong_content_range_splices_nothing(form: str, world: Wor
     heal(world.edge, archive.path, archive.sha256)
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 def test_false_checksum_in_a_crate_s_path_is_no_object_and_asks_nobody(
     form: str, world: World
 ) -> None:
@@ -191,7 +187,7 @@ def registered_again(world: World, index: str, path: str) -> tuple[bytes, bytes]
     return line.replace(sha256_of(true).encode(), sha256_of(false).encode()), false
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 def test_crate_registered_again_with_other_bytes_is_held_and_named(form: str, world: World) -> None:
     """Nobody saw a deletion: the name, version and `cksum` are those an operator may accept."""
     name, index, path = new_crate(world)
@@ -216,7 +212,7 @@ def test_crate_registered_again_with_other_bytes_is_held_and_named(form: str, wo
     )
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 def test_crate_deleted_and_registered_again_never_has_its_former_bytes(
     form: str, world: World
 ) -> None:
@@ -251,7 +247,7 @@ def test_crate_deleted_and_registered_again_never_has_its_former_bytes(
     assert before not in given(replies)
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 def test_index_line_false_from_the_start_lets_no_crate_through(form: str, world: World) -> None:
     """Nobody can tell that a first `cksum` is false; but then the crate is refused."""
     name, index, path = new_crate(world)
@@ -266,7 +262,7 @@ def test_index_line_false_from_the_start_lets_no_crate_through(form: str, world:
     assert sha256_of(true) not in world.edge.blobs()
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 def test_frozen_upstream_raises_an_alarm_until_a_release_comes(form: str, world: World) -> None:
     """Months without a beta: somebody may be hiding releases. What is there is served on."""
     head = "/dist/channel-rust-beta.toml"
@@ -295,7 +291,7 @@ def is_frozen(world: World, channel: str) -> bool | None:
     return states.get(channel)
 
 
-@EACH_FORM_IN_FULL
+@EACH_FORM
 @pytest.mark.parametrize("signed_with", ["sha1", ""], ids=["signed-with-sha1", "unsigned"])
 def test_release_of_long_ago_is_served_by_its_digest_and_named(
     signed_with: str, form: str, world: World

@@ -54,7 +54,7 @@ def _attacks() -> dict[str, Attack]:
 
 
 ATTACKS = _attacks()
-EACH = pytest.mark.parametrize(("form", "name"), each_attack(ATTACKS, quick_in_s3=()))
+EACH = pytest.mark.parametrize(("form", "name"), each_attack(ATTACKS))
 
 
 def prepare(simulator: SimulatorProcess) -> None:

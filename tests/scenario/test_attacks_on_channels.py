@@ -240,17 +240,8 @@ def _attacks() -> dict[str, Attack]:
 
 ATTACKS = _attacks()
 RECOVERABLE = [name for name in ATTACKS if name.startswith("head-")]
-# One of each kind; the others differ from these in nothing that S3 could know.
-QUICK_IN_S3 = {
-    "manifest-first-byte-flipped-of-a-held-channel",
-    "sha256-first-byte-flipped-of-a-held-channel",
-    "asc-removed-of-a-cold-channel",
-    "signature-by-another-key-of-a-held-channel",
-    "signature-with-sha1-of-a-cold-channel",
-    "head-manifest-first-byte-flipped",
-    "manifest-of-yesterday",
-}
-EACH = pytest.mark.parametrize(("form", "name"), each_attack(ATTACKS, quick_in_s3=QUICK_IN_S3))
+
+EACH = pytest.mark.parametrize(("form", "name"), each_attack(ATTACKS))
 EACH_HELD = pytest.mark.parametrize(
     ("form", "name"),
     each_attack(
@@ -259,7 +250,6 @@ EACH_HELD = pytest.mark.parametrize(
             for name, attack in ATTACKS.items()
             if attack.held_before or name in RECOVERABLE
         },
-        quick_in_s3=QUICK_IN_S3,
     ),
 )
 
@@ -317,7 +307,7 @@ def test_good_generation_is_served_once_upstream_has_it(
     assert {path: reply.sha256 for path, reply in seen.healed.items()} == seen.true
 
 
-@pytest.mark.parametrize("form", ["http", "s3"])
+@pytest.mark.parametrize("form", ["http", pytest.param("s3", marks=pytest.mark.full)])
 def test_everything_stored_is_right_and_nothing_stays_held(form: str, stages: Stages) -> None:
     stage = stage_of(stages, form)
     assert stage.wrong_blobs == []

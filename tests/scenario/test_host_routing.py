@@ -59,6 +59,7 @@ def home(
     return make
 
 
+@pytest.mark.full
 def test_rustup_installs_from_the_real_name_of_its_server(
     edge: Edge, simulator: SimulatorProcess, home: Callable[[str], ClientHome]
 ) -> None:

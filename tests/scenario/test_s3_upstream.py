@@ -178,6 +178,7 @@ def test_a_bucket_takes_over_from_a_cdn_that_dies_and_gives_back(
     assert edge.named("upstream-failed")[-1]["url"].startswith("s3://")
 
 
+@pytest.mark.full
 def test_a_cdn_takes_over_from_a_bucket_that_dies_in_the_middle_of_a_body(
     s3: S3Server,
     proxy: ProxyThread,
@@ -201,7 +202,7 @@ def test_a_cdn_takes_over_from_a_bucket_that_dies_in_the_middle_of_a_body(
     assert len(edge.named("fill-resumes")) == 1
 
 
-@pytest.mark.parametrize("bucket", [BUCKET, VERSIONED])
+@pytest.mark.parametrize("bucket", [pytest.param(BUCKET, marks=pytest.mark.full), VERSIONED])
 def test_a_cut_body_is_continued(
     bucket: str, s3: S3Server, proxy: ProxyThread, new_edge: EdgeMaker, tmp_path: Path
 ) -> None:

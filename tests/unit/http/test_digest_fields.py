@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.http.digest_fields import repr_digest_line, wants_sha256
+from mirror.http.digest_fields import MAX_WISH_BYTES, repr_digest_line, wants_sha256
 
 
 def test_the_example_of_the_rfc() -> None:
@@ -103,4 +103,16 @@ def test_any_bytes_are_judged(raw: bytes) -> None:
 def test_attack_by_length_takes_no_time(value: bytes) -> None:
     begun = time.perf_counter()
     assert wants_sha256(value)
+    assert time.perf_counter() - begun < 0.5
+
+
+def test_a_wish_that_is_too_long_is_ignored_unread() -> None:
+    last = b"sha-256=0"
+    wish = b"a=1," * ((MAX_WISH_BYTES - len(last)) // 4)
+    assert not wants_sha256(wish + last)
+    assert wants_sha256(wish * 2 + last)
+    # The worst of a whole head takes no longer to judge than none.
+    begun = time.perf_counter()
+    for _ in range(1000):
+        wants_sha256(b"a=1," * 4000)
     assert time.perf_counter() - begun < 0.5

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -204,14 +205,15 @@ class Bench:
         return self.counters.view[row], self.counters.view[row + 1]
 
     async def exchange(self, raw: bytes, client: str = "127.0.0.1") -> bytes:
-        """Send bytes on a connection of their own; what comes back until the server closes, or
-        half a second of silence."""
+        """Send bytes on a connection of their own; what comes back until the server closes, one
+        request has its whole answer, or half a second of silence."""
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.port, local_addr=(client, 0)
         )
         try:
             writer.write(raw)
-            return await read_all(reader)
+            is_plain = raw.startswith(b"GET ") and raw.count(b"\r\n\r\n") == 1
+            return await read_all(reader, until_whole=is_plain)
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
@@ -226,9 +228,22 @@ class Bench:
         return parse_answer(await self.exchange(raw, client), is_head=method == "HEAD")
 
 
-async def read_all(reader: asyncio.StreamReader, quiet_s: float = 0.5) -> bytes:
+def is_whole(received: bytes) -> bool:
+    """Whether the answer to one GET has all the content that its head announces."""
+    head, found, content = received.partition(b"\r\n\r\n")
+    if not found:
+        return False
+    length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+    if head.startswith(b"HTTP/1.1 304"):
+        return True
+    return length is not None and len(content) >= int(length[1])
+
+
+async def read_all(
+    reader: asyncio.StreamReader, quiet_s: float = 0.5, *, until_whole: bool = False
+) -> bytes:
     received = bytearray()
-    while True:
+    while not (until_whole and is_whole(bytes(received))):
         try:
             piece = await asyncio.wait_for(reader.read(1 << 20), quiet_s)
         except TimeoutError:
@@ -238,6 +253,7 @@ async def read_all(reader: asyncio.StreamReader, quiet_s: float = 0.5) -> bytes:
         if not piece:
             return bytes(received)
         received += piece
+    return bytes(received)
 
 
 @dataclass(frozen=True, kw_only=True)

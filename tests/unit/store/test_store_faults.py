@@ -21,6 +21,12 @@ from tests.unit.store.steps import (
 )
 
 _MOST_CALLS = 400
+# The two that write most; the others are close to them, and `make check-full` runs all.
+_IN_QUICK = ("publish", "switch-generation")
+EACH_STEP = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in _IN_QUICK else [pytest.mark.full]) for name in STEPS],
+)
 _BUDGET_BYTES = 256 * 1024
 
 
@@ -46,7 +52,7 @@ def _run_failing(store: Store, step: Step) -> bool:
         pytest.param(errno.ENOSPC, id="ENOSPC"),
     ],
 )
-@pytest.mark.parametrize("name", STEPS)
+@EACH_STEP
 def test_a_failing_call_leaves_the_old_state_or_the_new_one(
     tmp_path: Path, name: str, error: int
 ) -> None:
@@ -78,7 +84,7 @@ def test_a_failing_call_leaves_the_old_state_or_the_new_one(
     pytest.fail("the operation has no end")
 
 
-@pytest.mark.parametrize("name", STEPS)
+@EACH_STEP
 def test_a_process_killed_at_any_call_leaves_the_old_state_or_the_new_one(
     tmp_path: Path, name: str
 ) -> None:
@@ -106,7 +112,7 @@ def test_a_process_killed_at_any_call_leaves_the_old_state_or_the_new_one(
     pytest.fail("the operation has no end")
 
 
-@pytest.mark.parametrize("name", STEPS)
+@EACH_STEP
 def test_a_power_cut_at_any_call_leaves_no_wrong_blob(tmp_path: Path, name: str) -> None:
     step = STEPS[name]
     for call in range(1, _MOST_CALLS):
