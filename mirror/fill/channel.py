@@ -218,10 +218,10 @@ class Channels:
         if whole is not None:
             outcome = "fwd=stale; fwd-status=200; stored"
         switch = switch_to(self._parts.entries, files, proved, now=now, outcome=outcome)
-        # Stored before it is answered, unlike other small objects. Otherwise: (1) one worker gives the
-        # next generation, (2) another, whose clock is a tick behind, gives the former to the same
-        # client, or the keeper dies before the commit and everybody gets it. A full disk is no
-        # reason to withhold the answer: `keep` tells it and returns.
+        # Stored before it is answered, unlike other small objects. Otherwise: (1) one worker gives
+        # the next generation, (2) another, whose clock is a tick behind, gives the former to the
+        # same client, or the keeper dies before the commit and everybody gets it. A full disk is
+        # no reason to withhold the answer: `keep` tells it and returns.
         kept = self._kept(refresh, proved, [entry for entry, _ in switch.puts])
         await self._parts.keep(switch.puts, [*switch.absences, *kept])
         refresh.flight.answer(switch.replies)

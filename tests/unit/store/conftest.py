@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,16 @@ import pytest
 from mirror.store.store import Store
 from tests.faults import FaultFiles
 from tests.unit.store.bench import Bench
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> Iterator[None]:
+    """`end_process` collects hundreds of times; what pytest has gathered (thousands of tests) is not
+    looked at each time. Measured: 18 s against 3 s for one test in the whole run."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
