@@ -160,6 +160,7 @@ def unrest(simulator: SimulatorProcess, seed: int) -> Iterator[list[str]]:
         simulator.control.settle("stable")
 
 
+@pytest.mark.full
 def test_clients_never_fail_while_upstream_is_restless(
     edge: Edge, simulator: SimulatorProcess, new_home: HomeMaker
 ) -> None:

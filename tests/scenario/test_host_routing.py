@@ -72,6 +72,7 @@ def test_rustup_installs_from_the_real_name_of_its_server(
         simulator.control.stop_serving()
 
 
+@pytest.mark.full
 def test_cargo_fetches_and_builds_from_the_real_names_of_its_registry(
     edge: Edge, simulator: SimulatorProcess, home: Callable[[str], ClientHome]
 ) -> None:

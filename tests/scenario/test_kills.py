@@ -134,7 +134,8 @@ def test_hits_need_no_keeper(edge: Edge) -> None:
     assert digests(replies) == {(200, True, warm.sha256)}
 
 
-@pytest.mark.parametrize("name", ["worker-0", pytest.param("keeper", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["worker-0", "keeper"])
 def test_hung_process_is_replaced(name: str, edge: Edge) -> None:
     [warm] = warmed(edge, 100_000)
     survivors = pinned_to_each_worker(edge, 2, spared=name)

@@ -154,6 +154,8 @@ CASES = {
 
 # Each is close to a neighbour above, and takes 5 s; `make check-full` runs them.
 FULL_ONLY = {
+    "backtracking-nightly",
+    "build",
     "check",
     "install-default",
     "pinned-version",

@@ -206,12 +206,22 @@ def test_taken_port_is_named(mirror: Edge, tmp_path: Path, upstream: SimulatorPr
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("serve.workers", "many", ["serve.workers", "many"]),
+        pytest.param("serve.workers", "many", ["serve.workers", "many"], marks=pytest.mark.full),
         ("serve.max_target", "1", ["serve.max_target", "256"]),
-        ("serve.listne", "127.0.0.1:1", ["serve.listne"]),
+        pytest.param("serve.listne", "127.0.0.1:1", ["serve.listne"], marks=pytest.mark.full),
         ("trust.release_key_file", "/dev/null", ["trust.release_key_file", "is not the key"]),
-        ("trust.channel_manifest", "none", ["trust.channel_manifest", '"digest"']),
-        ("serve.tls_listen", "127.0.0.1:8443", ["serve.tls_listen", "not available"]),
+        pytest.param(
+            "trust.channel_manifest",
+            "none",
+            ["trust.channel_manifest", '"digest"'],
+            marks=pytest.mark.full,
+        ),
+        pytest.param(
+            "serve.tls_listen",
+            "127.0.0.1:8443",
+            ["serve.tls_listen", "not available"],
+            marks=pytest.mark.full,
+        ),
         ("upstream.releases.urls", "s3:///x", ["upstream.releases.urls", "s3://bucket"]),
     ],
 )

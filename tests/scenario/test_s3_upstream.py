@@ -235,6 +235,7 @@ def test_bytes_that_change_on_the_way_are_not_served(
     assert edge.event_of("digest-mismatch", archive.key)["expected"] == archive.sha256
 
 
+@pytest.mark.full
 def test_a_bucket_with_another_object_is_passed_over_before_a_byte_flows(
     s3: S3Server, upstream: SimulatorProcess, new_edge: EdgeMaker, tmp_path: Path
 ) -> None:

@@ -15,8 +15,8 @@ from tests.unit.store.bench import Bench
 
 @pytest.fixture(scope="module", autouse=True)
 def small_heap() -> Iterator[None]:
-    """`end_process` collects hundreds of times; what pytest has gathered (thousands of tests) is not
-    looked at each time. Measured: 18 s against 3 s for one test in the whole run."""
+    """`end_process` collects hundreds of times; what pytest has gathered (thousands of tests) is
+    not looked at each time. Measured: 18 s against 3 s for one test in the whole run."""
     gc.collect()
     gc.freeze()
     yield

@@ -154,6 +154,7 @@ def test_crashing_worker_waits_longer_each_time(tmp_path: Path) -> None:
         assert [event["restart_in_s"] for event in died[:4]] == [0, 0.1, 0.25, 0.5]
 
 
+@pytest.mark.full
 def test_hung_worker_is_relieved_at_once_and_killed_later(tmp_path: Path) -> None:
     with running(tmp_path, 1) as family:
         hung = family.ask()[1]
