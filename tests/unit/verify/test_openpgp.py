@@ -147,7 +147,7 @@ def test_a_signature_by_another_key_is_refused() -> None:
 def test_another_key_that_claims_the_pinned_id_is_refused(kind: int) -> None:
     claims = {ISSUER: subpacket(ISSUER, PRIMARY.key_id), ISSUER_FINGERPRINT: PRIMARY_BY_FINGERPRINT}
     forged = _forged(key=OTHER, hashed=creation_time() + claims[kind], unhashed=b"")
-    with pytest.raises(VerificationError, match="bad sha512 signature|above it"):
+    with pytest.raises(VerificationError, match=r"bad sha512 signature|above it"):  # by chance
         _verify(forged.armoured)
 
 
@@ -272,7 +272,7 @@ def test_a_forged_form_is_refused(changes: dict[str, object], refusal: str) -> N
 def test_another_start_of_the_digest_is_refused(mask: bytes) -> None:
     start = read_signature(GOOD.armoured, "x").digest_start
     other = bytes(one ^ two for one, two in zip(start, mask, strict=True))
-    with pytest.raises(VerificationError, match="bad sha512 signature|above it"):
+    with pytest.raises(VerificationError, match="bad sha512 signature"):
         _verify(_forged(digest_start=other).armoured)
 
 
