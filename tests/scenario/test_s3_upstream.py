@@ -15,7 +15,7 @@ import pytest
 
 from mirror.simulator.process import SimulatorProcess
 from mirror.simulator.tcp_proxy import TcpFaults
-from tests.s3_server import STRANGER, S3Server, start_s3_server
+from tests.s3_server import OWNER, STRANGER, S3Server, start_s3_server
 from tests.scenario.attacked import BUCKET, ProxyThread
 from tests.scenario.edge import Edge
 from tests.scenario.exchange import fetch
@@ -266,6 +266,21 @@ def test_trouble_with_a_bucket_never_becomes_a_404(
         for path in (archive.path, f"{CHANNEL}.sha256", "/rustup/release-stable.toml"):
             assert fetch(edge.port, path).status in (502, 503), path
         assert reason in edge.named("upstream-failed")[0]["reason"]
+
+
+@pytest.mark.full
+def test_a_role_opens_what_the_keys_alone_do_not(
+    s3: S3Server, new_edge: EdgeMaker, tmp_path: Path
+) -> None:
+    """The keys are a stranger's, whom the bucket denies (see above); the role is its owner's."""
+    archive = put_archive(s3)
+    role = {
+        "upstream.releases.s3.access_key_id": STRANGER,
+        "upstream.releases.s3.role_arn": f"arn:aws:iam::{OWNER}:role/reader",
+        "upstream.releases.s3.sts_endpoint": s3.url,
+    }
+    edge = new_edge(**(s3_releases(s3, tmp_path) | role))
+    assert fetch(edge.port, archive.path).sha256 == archive.sha256
 
 
 def test_a_crate_that_a_bucket_denies_is_absent(
