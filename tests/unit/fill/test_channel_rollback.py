@@ -328,3 +328,22 @@ async def test_a_keeper_that_ends_in_the_middle_leaves_the_generation_before(
         release(world, THREE, DAY_3)
         assert inline(await get(world, head())).content == THREE
         require_generation(world, head(), THREE)
+
+
+async def test_switch_is_durable_before_anybody_has_it(tmp_path: Path) -> None:
+    """Else another worker could give the former generation to who has the next one already."""
+    async with World(tmp_path, trust=signed_trust()) as world:
+        await at_day_two(world)
+        release(world, THREE, DAY_3)
+        world.files.may_sync.clear()
+        asking = asyncio.create_task(world.ask("releases:" + head(), Purpose.REVALIDATE))
+        try:
+            async with asyncio.timeout(10):
+                while not world.files.waiting_syncs:
+                    await asyncio.sleep(0)
+            await asyncio.sleep(0)  # an answer given before the commit would be here
+            assert not asking.done()
+        finally:
+            world.files.may_sync.set()
+        assert inline(await asking).content == THREE
+        assert world.stored_content("releases:" + head()) == THREE

@@ -3,269 +3,33 @@ connections. What the server says is scripted here; a real one plays in `tests/s
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import os
-import subprocess
-import sys
-import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from botocore.exceptions import NoCredentialsError
 
-from mirror.config import S3, Crates, Duration, Index, Releases, Upstream
-from mirror.errors import ConfigError, UpstreamError, VerificationError
-from mirror.secret_files import read_secret
-from mirror.upstream.pool import Pool
-from mirror.upstream.pools import Pools, open_pools
-from mirror.upstream.queueing import Queueing
-from mirror.upstream.s3_client import S3Access, S3Client
+from mirror.errors import UpstreamError
 from mirror.upstream.s3_origin import VERSIONS_MAX
+from tests.unit.upstream.s3_world import (
+    BODY,
+    CRC32,
+    ETAG,
+    SHA256,
+    error,
+    failure_of,
+    fetch,
+    found,
+    part,
+    s3_pools,
+    scripted,
+)
 from tests.unit.upstream.scripted_origin import (
     Answer,
-    FakeClock,
-    RecordingLog,
-    RecordingMeter,
-    ScriptedOrigin,
     cut,
     origins,
     reply,
 )
-
-BODY = b"the content of an object"
-ETAG = f'"{hashlib.md5(BODY, usedforsecurity=False).hexdigest()}"'
-SHA256 = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
-CRC32 = base64.b64encode(zlib.crc32(BODY).to_bytes(4, "big")).decode()
-
-
-def error(status: int, code: str, *fields: str) -> bytes:
-    content = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>m</Message></Error>"
-    return reply(status, content.encode(), "Content-Type: application/xml", *fields)
-
-
-def found(*fields: str, content: bytes = BODY) -> bytes:
-    return reply(200, content, f"ETag: {ETAG}", *fields)
-
-
-def part(start: int, *fields: str, content_range: str = "") -> bytes:
-    whole = len(BODY)
-    value = content_range or f"bytes {start}-{whole - 1}/{whole}"
-    return reply(206, BODY[start:], f"ETag: {ETAG}", f"Content-Range: {value}", *fields)
-
-
-@asynccontextmanager
-async def s3_pools(
-    *urls: str,
-    endpoint: str,
-    secret: Path,
-    attempts: int = 1,
-    meter: RecordingMeter | None = None,
-    log: RecordingLog | None = None,
-    max_connections: int = 8,
-    read_timeout: float = 5.0,
-    **settings: Any,
-) -> AsyncIterator[Pools]:
-    secret.write_text("very-secret\n")
-    chosen: dict[str, Any] = {
-        "endpoint": endpoint,
-        "region": "eu-central-1",
-        "access_key_id": "AKIDEXAMPLE",
-        "secret_access_key_file": str(secret),
-        **settings,
-    }
-    s3 = S3(**chosen)
-    config = Upstream(
-        attempts=attempts,
-        max_connections=max_connections,
-        read_timeout=Duration(read_timeout),
-        connect_timeout=Duration(0.2),
-        contact="ops@example.org",
-        releases=Releases(urls=urls, s3=s3),
-        crates=Crates(urls=urls, s3=s3),
-        index=Index(),
-    )
-    pools = open_pools(
-        config,
-        own_token="t",
-        meter=meter or RecordingMeter(),
-        clock=FakeClock(),
-        log=log or RecordingLog(),
-        backoff_first_s=0.001,
-    )
-    try:
-        yield pools
-    finally:
-        await pools.aclose()
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    return tmp_path / "secret"
-
-
-async def fetch(pool: Pool, path: str = "/x", **fields: str) -> tuple[int, bytes, dict[str, str]]:
-    wanted = {name.replace("_", "-"): value for name, value in fields.items()}
-    async with pool.get(path, fields=wanted) as response:
-        content = b"".join([chunk async for chunk in response.chunks()])
-        return response.status, content, dict(response.fields)
-
-
-async def failure_of(pool: Pool, path: str = "/x") -> UpstreamError:
-    with pytest.raises(UpstreamError) as caught:
-        await fetch(pool, path)
-    return caught.value
-
-
-@asynccontextmanager
-async def scripted(
-    *answers: Answer, secret: Path, url: str = "s3://bucket/pre", **settings: Any
-) -> AsyncIterator[tuple[ScriptedOrigin, Pools]]:
-    async with (
-        origins(answers) as (origin,),
-        s3_pools(url, endpoint=origin.url, secret=secret, **settings) as pools,
-    ):
-        yield origin, pools
-
-
-class TestRequest:
-    async def test_it_is_signed_carries_our_name_and_spells_the_key(self, secret: Path) -> None:
-        async with scripted(found(), secret=secret) as (origin, pools):
-            status, content, _ = await fetch(pools["crates"], "/crates/a/a-1.0.0+b.crate")
-            assert (status, content) == (200, BODY)
-            line = origin.requests[0]
-            fields = origin.fields()
-            assert line == "GET /bucket/pre/crates/a/a-1.0.0%2Bb.crate HTTP/1.1"
-            assert "Credential=AKIDEXAMPLE/" in fields["authorization"]
-            assert "/eu-central-1/s3/aws4_request" in fields["authorization"]
-            assert fields["user-agent"].startswith("rust-edge-mirror/")
-            assert fields["accept-encoding"] == "identity"
-            assert fields["x-amz-checksum-mode"] == "ENABLED"
-            assert "very-secret" not in origin.heads[0]
-
-    async def test_an_anonymous_reader_signs_nothing(self, secret: Path) -> None:
-        settings: dict[str, Any] = {
-            "anonymous": True,
-            "access_key_id": "",
-            "secret_access_key_file": "",
-        }
-        async with scripted(found(), secret=secret, **settings) as (origin, pools):
-            await fetch(pools["releases"])
-            assert "authorization" not in origin.fields()
-
-    async def test_the_environments_identity_can_assume_a_role(
-        self, secret: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIENVIRONMENT")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-        role: dict[str, Any] = {
-            "role_arn": "arn:aws:iam::111111111111:role/r",
-            "access_key_id": "",
-            "secret_access_key_file": "",
-        }
-        async with origins([reply(500)]) as (sts,):
-            async with scripted(found(), secret=secret, sts_endpoint=sts.url, **role) as (_, pools):
-                await failure_of(pools["releases"])
-            assert "Credential=AKIENVIRONMENT/" in sts.fields()["authorization"]
-
-    async def test_what_the_environment_says_is_looked_for_again_when_it_said_nothing(
-        self, secret: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            monkeypatch.delenv(name)
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "absent"))
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
-        no_key = {"access_key_id": "", "secret_access_key_file": ""}
-        async with scripted(found(), secret=secret, **no_key) as (origin, pools):
-            exc = await failure_of(pools["releases"])
-            assert exc.reason.startswith("no credentials: none are configured, and AWS environment")
-            assert origin.requests == []
-        async with origins([found()]) as (origin,), aiohttp.ClientSession() as session:
-            access = S3Access(
-                settings=S3(endpoint=origin.url),
-                secret="",
-                user_agent="u",
-                proxy="",
-                connect_timeout_s=1,
-                read_timeout_s=1,
-            )
-            client = S3Client(access, session, credentials_hold_s=0)
-            key = {"Bucket": "b", "Key": "k"}
-            with pytest.raises(NoCredentialsError):
-                await client.call("get_object", key, Queueing())
-            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIENVIRONMENT")
-            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-            response = await client.call("get_object", key, Queueing())
-            await response["Body"].raw_stream.read()
-            await client.aclose()
-            assert "Credential=AKIENVIRONMENT/" in origin.fields()["authorization"]
-
-    async def test_a_requester_who_pays_says_so(self, secret: Path) -> None:
-        async with scripted(found(), secret=secret, requester_pays=True) as (origin, pools):
-            await fetch(pools["releases"])
-            assert origin.fields()["x-amz-request-payer"] == "requester"
-
-    async def test_conditions_travel_and_304_comes_back(self, secret: Path) -> None:
-        async with scripted(reply(304, b"", f"ETag: {ETAG}"), secret=secret) as (origin, pools):
-            since = "Wed, 21 Oct 2015 07:28:00 GMT"
-            status, content, fields = await fetch(
-                pools["releases"], If_None_Match=ETAG, If_Modified_Since=since
-            )
-            assert (status, content, fields["etag"]) == (304, b"", ETAG)
-            asked = origin.fields()
-            assert (asked["if-none-match"], asked["if-modified-since"]) == (ETAG, since)
-
-    async def test_bytes_and_requests_are_counted(self, secret: Path) -> None:
-        meter = RecordingMeter()
-        async with scripted(found(), secret=secret, meter=meter) as (_, pools):
-            await fetch(pools["releases"], "/dist/x")
-        assert meter.lines == [("releases", "/dist/x")]
-        assert (meter.requests, meter.received_bytes) == (1, len(BODY))
-
-    async def test_a_role_is_assumed_once_for_many_requests(self, secret: Path) -> None:
-        credentials = (
-            "<AssumeRoleResponse xmlns='https://sts.amazonaws.com/doc/2011-06-15/'>"
-            "<AssumeRoleResult><Credentials><AccessKeyId>ASIAROLE</AccessKeyId>"
-            "<SecretAccessKey>s</SecretAccessKey><SessionToken>role-token</SessionToken>"
-            "<Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>"
-            "<AssumedRoleUser><Arn>arn:aws:sts::111111111111:assumed-role/r/s</Arn>"
-            "<AssumedRoleId>AROA:s</AssumedRoleId></AssumedRoleUser></AssumeRoleResult>"
-            "</AssumeRoleResponse>"
-        )
-        answer = reply(200, credentials.encode(), "Content-Type: text/xml")
-        role: dict[str, Any] = {
-            "role_arn": "arn:aws:iam::111111111111:role/r",
-            "external_id": "outside",
-        }
-        async with origins([answer]) as (sts,):
-            async with scripted(found(), secret=secret, sts_endpoint=sts.url, **role) as (
-                s3,
-                pools,
-            ):
-                await fetch(pools["releases"])
-                await fetch(pools["releases"])
-            assert len(sts.requests) == 1
-            assert "Credential=AKIDEXAMPLE/" in sts.fields()["authorization"]
-            assert "Credential=ASIAROLE/" in s3.fields()["authorization"]
-            assert s3.fields(1)["x-amz-security-token"] == "role-token"
-
-    async def test_a_role_that_is_refused_is_no_absence(self, secret: Path) -> None:
-        """The 403 is that of STS; taken for the object's it would say that a crate is absent."""
-        role: dict[str, Any] = {"role_arn": "arn:aws:iam::111111111111:role/r"}
-        refusal = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
-        async with origins([reply(403, refusal, "Content-Type: text/xml")]) as (sts,):
-            async with scripted(found(), secret=secret, sts_endpoint=sts.url, **role) as (
-                s3,
-                pools,
-            ):
-                exc = await failure_of(pools["crates"])
-            assert (exc.reason, exc.retryable) == ("AssumeRole was refused (AccessDenied)", False)
-            assert s3.requests == []
 
 
 class TestRange:
@@ -506,45 +270,6 @@ class TestContent:
             assert [chunk async for chunk in response.chunks()] == [b"other"]
 
 
-class TestMixedPool:
-    async def test_a_url_with_another_checksum_is_passed_over(self, secret: Path) -> None:
-        log = RecordingLog()
-        expected = b"e" * 32
-        bucket = found(f"x-amz-checksum-sha256: {SHA256}")
-        async with (
-            origins([bucket], [reply(200, b"right")]) as (s3, cdn),
-            s3_pools("s3://bucket", cdn.url, endpoint=s3.url, secret=secret, log=log) as pools,
-        ):
-            async with pools["releases"].get("/x", expected_sha256=expected) as response:
-                assert [chunk async for chunk in response.chunks()] == [b"right"]
-            ((name, fields),) = log.events
-            assert (name, fields["url"]) == ("upstream-checksum-differs", "s3://bucket/x")
-            assert fields["expected"] == expected.hex()
-            assert not pools["releases"].health()[0].is_failing
-
-    async def test_when_no_url_has_the_expected_object_the_error_names_both(
-        self, secret: Path
-    ) -> None:
-        bucket = found(f"x-amz-checksum-sha256: {SHA256}")
-        async with (
-            origins([bucket], [reply(500)]) as (s3, cdn),
-            s3_pools("s3://bucket", cdn.url, endpoint=s3.url, secret=secret) as pools,
-        ):
-            with pytest.raises(VerificationError) as caught:
-                async with pools["releases"].get("/x", expected_sha256=b"e" * 32):
-                    raise AssertionError("nothing may be given")
-            assert caught.value.expected == (b"e" * 32).hex()
-            assert hashlib.sha256(BODY).hexdigest() in caught.value.got
-
-    async def test_the_next_url_answers_for_a_bucket_in_trouble(self, secret: Path) -> None:
-        async with (
-            origins([error(404, "NoSuchBucket")], [reply(200, b"cdn")]) as (s3, cdn),
-            s3_pools("s3://bucket", cdn.url, endpoint=s3.url, secret=secret) as pools,
-        ):
-            assert (await fetch(pools["releases"]))[1] == b"cdn"
-            assert [h.is_failing for h in pools["releases"].health()] == [True, False]
-
-
 class TestDescribe:
     async def test_a_bucket_says_all_there_is(self, secret: Path) -> None:
         fields = [
@@ -587,43 +312,3 @@ class TestDescribe:
         ):
             with pytest.raises(UpstreamError, match="status 403"):
                 await pools["releases"].describe("/x")
-
-
-def test_a_secret_is_in_no_repr_and_its_file_is_named_when_unusable(tmp_path: Path) -> None:
-    access = S3Access(
-        settings=S3(),
-        secret="very-secret",
-        user_agent="u",
-        proxy="",
-        connect_timeout_s=1,
-        read_timeout_s=1,
-    )
-    assert "very-secret" not in repr(access)
-    for name, content in (("absent", None), ("empty", b"\n"), ("binary", b"\xff")):
-        file = tmp_path / name
-        if content is not None:
-            file.write_bytes(content)
-        settings = S3(access_key_id="A", secret_access_key_file=str(file))
-        with pytest.raises(ConfigError) as caught:
-            read_secret(settings, "upstream.crates.s3")
-        assert caught.value.key == "upstream.crates.s3.secret_access_key_file"
-
-
-@pytest.mark.parametrize(("url", "is_loaded"), [("https://h", False), ("s3://bucket", True)])
-def test_only_an_s3_url_brings_the_s3_library_in(url: str, is_loaded: bool) -> None:
-    program = (
-        "import asyncio, sys\n"
-        "import mirror.app_keeper\n"
-        "from mirror.config import Config, Releases, Upstream\n"
-        "from mirror.upstream.pools import open_pools\n"
-        "async def main():\n"
-        f"    upstream = Upstream(releases=Releases(urls=({url!r},)))\n"
-        "    pools = open_pools(upstream, own_token='t', meter=None, clock=None, log=None)\n"
-        "    await pools.aclose()\n"
-        "asyncio.run(main())\n"
-        "print(any(name.split('.')[0] in ('botocore', 'aiobotocore') for name in sys.modules))\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (ended.stdout, ended.stderr) == (f"{is_loaded}\n", "")
