@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -113,6 +114,13 @@ async def test_one_object(key: str, answer: Answer, verdict: Verdict) -> None:
 async def test_deletion_comes_with_what_the_mirror_does_about_it(key: str, told: str) -> None:
     report = await compared([entry_of(key, CONTENT)], FakeUpstream({}, None))
     assert told in report.told[0].reason
+
+
+@pytest.mark.parametrize(("noted", "verdict"), [("v1", Verdict.SAME), ("v0", Verdict.UNCLEAR)])
+async def test_version_noted_at_the_fill_is_compared(noted: str, verdict: Verdict) -> None:
+    entry = replace(entry_of(CRATE, CONTENT, etag=""), upstream_version=noted)
+    report = await compared([entry], FakeUpstream({}, said(version_id="v1")))
+    assert report.counts[verdict.value] == 1
 
 
 async def test_md5_of_the_file_is_compared_when_nothing_else_decides(shelf: ShelfBench) -> None:
