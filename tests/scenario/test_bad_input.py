@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from mirror.simulator.process import SimulatorProcess
-from tests.scenario.edge import DEADLINE_S, Edge
+from tests.scenario.edge import DEADLINE_S, Edge, wait_until
 from tests.scenario.exchange import fetch, read_to_end, send_raw, statuses
-from tests.scenario.upstream_objects import fresh_archive, requests_total
+from tests.scenario.upstream_objects import Archive, fresh_archive, requests_total
 
 HOST = b"Host: mirror.example\r\n"
 INNER = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"  # what a smuggler wants to be answered
 CRATE = b"/crates/q/q-1.0.0.crate"
+
+
+def settle(mirror: Edge, archive: Archive) -> None:
+    """Wait until the archive is published: other tests compare what is stored."""
+    wait_until(lambda: archive.sha256 in mirror.blobs(), f"{archive.path} is stored")
 
 
 def get(target: bytes, fields: bytes = HOST) -> bytes:
@@ -192,6 +197,7 @@ def test_pipelined_requests_are_answered_in_order(mirror: Edge, upstream: Simula
     assert statuses(first) == [200, 200]
     assert statuses(rest) == [404, 200]
     assert upstream.control.faults_fired()["late"] == 1
+    settle(mirror, archive)
 
 
 def test_half_closed_client_still_gets_its_answer(mirror: Edge, upstream: SimulatorProcess) -> None:
@@ -200,6 +206,7 @@ def test_half_closed_client_still_gets_its_answer(mirror: Edge, upstream: Simula
     received = send_raw(mirror.port, get(archive.path.encode()), ends=True)
     assert received.endswith(archive.content.read(0, archive.length))
     assert upstream.control.faults_fired()["late"] == 1
+    settle(mirror, archive)
 
 
 # Who the client is.
