@@ -5,7 +5,7 @@ Rules:
 2. A hot entry carries the epoch that was read *before* the look-up that it comes from. Race
    otherwise: (1) look-up, (2) the keeper withdraws and moves the epoch, (3) the worker notes the
    moved epoch beside the withdrawn entry, and serves it until its freshness ends.
-3. Every method ends the exchange on the connection, or occupies it with the one that will.
+3. Every method ends the exchange on the stream, or occupies it with the one that will.
 4. What a channel's file is answered from is noted in its client's sequence before the first byte.
 5. Content above `SMALL_BYTES` is never handed to the transport: it leaves in windows, so what a
    slow reader holds is one shared object, and that only until it is stored.
@@ -23,11 +23,10 @@ from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
 from mirror.http.cache_status import cache_status, with_detail
 from mirror.route.route import Route
 from mirror.serve.accounts import Account, outcome_of, outcome_of_status
-from mirror.serve.connection import Connection
 from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
-from mirror.serve.refusals import TextAnswer, render_text
+from mirror.serve.refusals import TextAnswer, text_answer
 from mirror.serve.representation import Representation, describe
 from mirror.serve.request import Request
 from mirror.serve.respond import ResponsePlan, build
@@ -36,6 +35,7 @@ from mirror.serve.sender import Sender
 from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource
+from mirror.serve.stream import Stream
 from mirror.store.entry import DIGEST_GENERATION, Entry
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
@@ -49,7 +49,7 @@ class Call:
     `turn` is the request's place in its client's sequence: of a channel's file only.
     """
 
-    connection: Connection
+    stream: Stream
     request: Request
     route: Route
     epoch: int
@@ -75,35 +75,22 @@ class Answers:
         self._shared = shared
         self._wants_signature = shared.config.trust.channel_manifest == "signature"
 
-    def may_keep_alive(self, request: Request) -> bool:
-        return request.keep_alive and not self._shared.is_draining
-
     def text(
         self,
-        connection: Connection,
+        stream: Stream,
         request: Request,
         answer: TextAnswer,
         route: Route | None = None,
     ) -> None:
         """Answer one line of text; the connection stays as the request wants it."""
-        keep_alive = self.may_keep_alive(request)
-        text = render_text(
-            answer,
-            now=self._shared.wheel.now,
-            keep_alive=keep_alive,
-            is_head=request.is_head,
-            is_http10=request.is_http10,
-        )
-        self.count_text(answer, len(text), route)
-        connection.send(text)
-        connection.finish(keep_alive=keep_alive)
+        head, content = text_answer(answer, self._shared.wheel.now, is_head=request.is_head)
+        self._count_text(answer, stream.answer(head, content) + len(content), route)
+        stream.finish()
 
-    def refuse(self, connection: Connection, answer: TextAnswer, *, is_head: bool) -> None:
+    def refuse(self, stream: Stream, answer: TextAnswer, *, is_head: bool) -> None:
         """Answer one line of text and close, with input still to come."""
-        text = render_text(answer, now=self._shared.wheel.now, keep_alive=False, is_head=is_head)
-        self.count_text(answer, len(text), None)
-        connection.send(text)
-        connection.close_lingering()
+        head, content = text_answer(answer, self._shared.wheel.now, is_head=is_head)
+        self._count_text(answer, stream.refuse(head, content) + len(content), None)
 
     def stored(self, call: Call, serve: Serve, selected: Selected) -> AskKeeper | None:
         """Answer with a stored 200; None, or why its file cannot be used."""
@@ -125,27 +112,24 @@ class Answers:
 
     def hot(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
         """As `stored`, from an entry at hand."""
-        connection, request, shared = call.connection, call.request, self._shared
+        stream, request, shared = call.stream, call.request, self._shared
         words = self.marked(selected.words, hot.stored.entry)
         plan = self._plan(request, hot.representation, words)
         account = Account(shared.counters, call.route.content_class, selected.outcome)
         shared.keeper.used(call.route.key)
-        keep_alive = self.may_keep_alive(request)
         if not plan.has_segment or hot.content is not None:
             self.note_given(call, plan.status, hot.stored.entry)
-            _send_whole(connection, plan, hot.content or b"", account)
-            connection.finish(keep_alive=keep_alive)
+            _send_whole(stream, plan, hot.content or b"", account)
             return None
         opened = shared.reader.open_blob(hot.stored)
         if not isinstance(opened, BlobFile):
             shared.hot.discard(call.route.key)
             return _trouble(opened)
         self.note_given(call, plan.status, hot.stored.entry)
-        account.count_head(len(plan.head))
-        connection.send(plan.head)
+        account.count_head(stream.begin(plan.head, plan.content_bytes))
         source = FileSource(shared.pages, opened.fd)
-        sender = Sender(connection, source, plan.start, account.count_content)
-        SegmentExchange(connection, sender, keep_alive=keep_alive).start(plan.end)
+        sender = Sender(stream, source, plan.start, account.count_content)
+        SegmentExchange(stream, sender).start(plan.end)
         return None
 
     def inline(self, call: Call, entry: Entry, content: bytes, words: str) -> None:
@@ -154,18 +138,15 @@ class Answers:
         plan = self._plan(call.request, representation, self.marked(words, entry))
         self.note_given(call, plan.status, entry)
         account = Account(self._shared.counters, call.route.content_class, outcome_of(words))
-        connection, keep_alive = call.connection, self.may_keep_alive(call.request)
+        stream = call.stream
         if plan.end - plan.start <= SMALL_BYTES:
-            _send_whole(connection, plan, content, account)
-            connection.finish(keep_alive=keep_alive)
+            _send_whole(stream, plan, content, account)
             return
-        account.count_head(len(plan.head))
-        connection.send(plan.head)
-        sender = Sender(connection, ContentSource(content), plan.start, account.count_content)
+        account.count_head(stream.begin(plan.head, plan.content_bytes))
+        sender = Sender(stream, ContentSource(content), plan.start, account.count_content)
         HeldExchange(
-            connection,
+            stream,
             sender,
-            keep_alive=keep_alive,
             open_stored=lambda: self._open_stored(entry),
         ).start(plan.end)
 
@@ -173,7 +154,7 @@ class Answers:
         """Answer 404 from a remembered absence."""
         self.note_given(call, entry.status, entry)
         answer = TextAnswer(status=404, sentence="No such object.", words=self.marked(words, entry))
-        self.text(call.connection, call.request, answer, call.route)
+        self.text(call.stream, call.request, answer, call.route)
 
     def note_given(self, call: Call, status: int, entry: Entry) -> None:
         """Note in the client's sequence what is answered; before anything of it leaves."""
@@ -199,7 +180,7 @@ class Answers:
 
     def local(
         self,
-        connection: Connection,
+        stream: Stream,
         request: Request,
         representation: Representation,
         content: bytes,
@@ -207,10 +188,9 @@ class Answers:
         """Answer with content made in the worker; it has no age and no cache status."""
         plan = self._plan(request, representation, "")
         account = Account(self._shared.counters, None, Outcome.HIT)
-        _send_whole(connection, plan, content, account)
-        connection.finish(keep_alive=self.may_keep_alive(request))
+        _send_whole(stream, plan, content, account)
 
-    def count_text(self, answer: TextAnswer, sent_bytes: int, route: Route | None) -> None:
+    def _count_text(self, answer: TextAnswer, sent_bytes: int, route: Route | None) -> None:
         content_class = None if route is None else route.content_class
         account = Account(self._shared.counters, content_class, outcome_of_status(answer.status))
         account.count_head(sent_bytes)
@@ -221,18 +201,15 @@ class Answers:
             representation,
             now=self._shared.wheel.now,
             cache_status=cache_status(CACHE_NAME, words) if words else b"",
-            keep_alive=self.may_keep_alive(request),
         )
 
 
-def _send_whole(
-    connection: Connection, plan: ResponsePlan, content: bytes, account: Account
-) -> None:
-    """Send a plan whose content is in memory."""
+def _send_whole(stream: Stream, plan: ResponsePlan, content: bytes, account: Account) -> None:
+    """Send a plan whose content is in memory; the exchange is over."""
     sent = content[plan.start : plan.end] if plan.has_segment else plan.text
-    account.count_head(len(plan.head))
+    account.count_head(stream.answer(plan.head, sent))
     account.count_content(len(sent))
-    connection.send(plan.head + sent)
+    stream.finish()
 
 
 def _trouble(opened: BlobMissing | BlobChanged) -> AskKeeper:

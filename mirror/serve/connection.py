@@ -24,34 +24,26 @@ import math
 from typing import Final, Protocol
 
 from mirror.errors import RequestError
+from mirror.serve.head import Head
 from mirror.serve.hot_entry import HotEntry
+from mirror.serve.http1_outlet import Http1Outlet
 from mirror.serve.inbox import Inbox
 from mirror.serve.memo import split_tag
-from mirror.serve.outlet import Outlet
 from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
-from mirror.serve.refusals import TextAnswer, asks_for_head, render_text
+from mirror.serve.refusals import TextAnswer, asks_for_head, text_answer
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
+from mirror.serve.stream import Exchange, Stream
 
 PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
 LINGER_S: Final = 2.0
 DRAIN_GRACE_S: Final = 1.0  # for a request that may be on its way when the worker ends
 
 
-class Exchange(Protocol):
-    """A response that is under way."""
-
-    def resume(self) -> None:
-        """The client reads again."""
-
-    def cancel(self) -> None:
-        """The connection is gone: release everything."""
-
-
 class RequestPath(Protocol):
     """`request_path.RequestPath`."""
 
-    def begin(self, connection: Connection, request: Request, head: bytes) -> None:
+    def begin(self, stream: Stream, request: Request, head: bytes) -> None:
         """Answer, or start an exchange that will."""
 
     def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
@@ -60,11 +52,11 @@ class RequestPath(Protocol):
     def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it cannot."""
 
-    def refuse(self, connection: Connection, refusal: RequestError, head: bytes) -> None:
+    def refuse(self, stream: Stream, refusal: RequestError, head: bytes) -> None:
         """Answer a head that the parser refused, and close; `head` is what came of it."""
 
 
-class Connection(Outlet):
+class Connection(Http1Outlet):
     """The protocol object of one client; see the module's rules."""
 
     __slots__ = (
@@ -178,9 +170,7 @@ class Connection(Outlet):
         if is_receiving and not self.is_paused and not self._is_closing:
             late = TextAnswer(status=408, sentence="The request head did not arrive in time.")
             is_head = asks_for_head(self._inbox.peek())
-            now = self._shared.wheel.now
-            self.send(render_text(late, now=now, keep_alive=False, is_head=is_head))
-            self.close_lingering()
+            self.refuse(*text_answer(late, self._shared.wheel.now, is_head=is_head))
             return
         self.abort()
 
@@ -193,13 +183,20 @@ class Connection(Outlet):
         if not self.is_paused:
             self.deadline_at = math.inf
 
-    def finish(self, *, keep_alive: bool) -> None:
+    def refuse(self, head: Head, content: bytes) -> int:
+        """See `stream.Stream`."""
+        self._keep_alive = False
+        head_bytes = self.answer(head, content)
+        self.close_lingering()
+        return head_bytes
+
+    def finish(self) -> None:
         """The response is complete: take the next request, or close."""
         was_busy = self._exchange is not None
         self._exchange = None
         if self._is_closing:
             return
-        if not keep_alive or self._shared.is_draining:
+        if not self._keep_alive or self._shared.is_draining:
             self.close()
         elif was_busy:
             self._schedule()
@@ -244,6 +241,9 @@ class Connection(Outlet):
     def _stop(self) -> None:
         super()._stop()
         self._is_ready = False
+
+    def _is_ending(self) -> bool:
+        return self._shared.is_draining
 
     # From bytes to heads.
 
@@ -325,6 +325,7 @@ class Connection(Outlet):
         except RequestError as refusal:
             self._path.refuse(self, refusal, head)
             return
+        self._note(request)
         self._path.begin(self, request, head)
 
     def _serve_known(self, head: bytes) -> bool:
@@ -367,8 +368,7 @@ class Connection(Outlet):
 
     def _turn_away(self) -> None:
         full = TextAnswer(status=503, sentence="Too many connections.", retry_after_s=1)
-        self.send(render_text(full, now=self._shared.wheel.now, keep_alive=False))
-        self.close_lingering()
+        self.refuse(*text_answer(full, self._shared.wheel.now))
 
 
 def _host_of(address: object) -> str:

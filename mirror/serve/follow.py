@@ -7,7 +7,7 @@ Rules:
    the end of the connection for the end of the content. What cannot be stored is held in memory
    for it meanwhile, within the bounds of `held`.
 3. Before the head is out, a failure is returned and becomes a status; afterwards it is raised as
-   BrokenBodyError and the caller cuts the connection: no last chunk, never the announced length.
+   BrokenBodyError and the caller cuts the response: no last chunk, never the announced length.
 
 Units: bytes, half-open offsets.
 Runs in: worker.
@@ -15,7 +15,6 @@ Runs in: worker.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 from mirror.accounting.counters import Outcome
@@ -34,7 +33,6 @@ from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.store.entry import Entry
 
-_LAST_CHUNK: Final = b"0\r\n\r\n"
 TOO_MUCH_HELD: Final = Failed(status=503, reason="too much to hold for HTTP/1.0", retry_after_s=60)
 _GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
 
@@ -44,7 +42,7 @@ class BrokenBodyError(OSError):
 
 
 class Follower:
-    """Sends one body on one connection, as it grows."""
+    """Sends one body on one stream, as it grows."""
 
     def __init__(
         self,
@@ -52,25 +50,20 @@ class Follower:
         call: Call,
         *,
         forward: Forward,
-        keep_alive: bool,
     ) -> None:
         self._shared = shared
-        self._connection = call.connection
+        self._stream = call.stream
         self._request = call.request
         self._route = call.route
         self._forward = forward
-        self._keep_alive = keep_alive
         self._account: Account | None = None
         self._sender: Sender | None = None
-        self._writable: asyncio.Future[None] | None = None
         self.has_begun = False
 
     def resume(self) -> None:
         """The client reads again."""
         if self._sender is not None:
             self._sender.resume()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     def close(self) -> None:
         if self._sender is not None:
@@ -101,7 +94,7 @@ class Follower:
             source = self._source(body)
         except OSError:
             return _GONE
-        sender = self._sender = Sender(self._connection, source, plan.start, self._count_content)
+        sender = self._sender = Sender(self._stream, source, plan.start, self._count_content)
         self._begin(plan)
         await self._send_growing(body, sender, plan, is_part=is_part)
         return None
@@ -118,12 +111,12 @@ class Follower:
                 epoch = body.epoch
                 sender.replace(self._source(body))
             limit = body.landed if is_part else body.sendable
-            if not plan.is_chunked:
+            if not plan.is_endless:
                 limit = min(limit, plan.end)
             if limit > sender.at:
-                await self._send_window(body, sender, limit, is_chunked=plan.is_chunked)
-            elif state is FlightState.VERIFIED and plan.is_chunked and sender.at == body.length:
-                self._connection.push(_LAST_CHUNK)
+                await self._send_window(body, sender, limit, is_endless=plan.is_endless)
+            elif state is FlightState.VERIFIED and plan.is_endless and sender.at == body.length:
+                self._stream.end()
                 return
             elif state is not FlightState.RUNNING:
                 raise BrokenBodyError("the fill failed")
@@ -137,18 +130,16 @@ class Follower:
         return FileSource(self._shared.pages, body.open())
 
     async def _send_window(
-        self, body: GrowingBody, sender: Sender, limit: int, *, is_chunked: bool
+        self, body: GrowingBody, sender: Sender, limit: int, *, is_endless: bool
     ) -> None:
-        if is_chunked:
-            self._connection.push(b"%x\r\n" % (limit - sender.at))
+        if is_endless:
+            self._stream.begin_chunk(limit - sender.at)
         # Before it goes out: a keeper lost meanwhile must find it counted as given.
         body.sent = limit
         try:
             await sender.send(limit)
         finally:
             body.sent = sender.at
-        if is_chunked:
-            self._connection.push(b"\r\n")
 
     @staticmethod
     async def _until_over(body: GrowingBody) -> None:
@@ -169,11 +160,11 @@ class Follower:
         try:
             while piece := await body.read():
                 left_bytes -= len(piece)
-                await self._send_piece(piece, is_chunked=plan.is_chunked)
+                await self._send_piece(piece, is_endless=plan.is_endless)
         except BodyAborted as exc:
             raise BrokenBodyError("the body was aborted") from exc
-        if plan.is_chunked:
-            self._connection.push(_LAST_CHUNK)
+        if plan.is_endless:
+            self._stream.end()
         elif left_bytes:
             raise BrokenBodyError("the body has another length than announced")
         return None
@@ -197,17 +188,19 @@ class Follower:
         self._begin(plan)
         if plan.has_segment:
             source = ContentSource(content)
-            sender = Sender(self._connection, source, plan.start, self._count_content)
+            sender = Sender(self._stream, source, plan.start, self._count_content)
             self._sender = sender
             await sender.send(plan.end)
 
-    async def _send_piece(self, piece: bytes, *, is_chunked: bool) -> None:
-        framed = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
-        self._connection.send(framed)
-        self._count_content(len(piece))
-        while self._connection.is_paused:
-            self._writable = asyncio.get_running_loop().create_future()
-            await self._writable
+    async def _send_piece(self, piece: bytes, *, is_endless: bool) -> None:
+        if is_endless:
+            self._stream.begin_chunk(len(piece))
+        sender = Sender(self._stream, ContentSource(piece), 0, self._count_content)
+        self._sender = sender
+        try:
+            await sender.send(len(piece))
+        finally:
+            sender.close()
 
     # Both.
 
@@ -222,15 +215,17 @@ class Follower:
             describe(entry, self._route, length),
             now=self._shared.wheel.now,
             cache_status=cache_status(CACHE_NAME, words),
-            keep_alive=self._keep_alive,
         )
 
     def _begin(self, plan: ResponsePlan) -> None:
         self.has_begun = True
+        if plan.has_segment:
+            head_bytes = self._stream.begin(plan.head, plan.content_bytes)
+        else:
+            head_bytes = self._stream.answer(plan.head, plan.text)
         if self._account is not None:
-            self._account.count_head(len(plan.head))
+            self._account.count_head(head_bytes)
             self._account.count_content(len(plan.text))
-        self._connection.send(plan.head + plan.text)
 
     def _count_content(self, content_bytes: int) -> None:
         if self._account is not None:

@@ -6,12 +6,14 @@ Rules:
 2. A field value made from outside input never reaches a head: values come from the store, which
    checked them, or from constants.
 3. `Connection` is written only when it says something that the version does not imply.
+4. A `Head` is the same for HTTP/1.1 and HTTP/2; what carries it adds what only it knows.
 
 Runs in: worker. Pure.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 REASONS: Final = {
@@ -44,9 +46,29 @@ CACHE_NAME: Final = "rust-mirror"  # in Cache-Status and Via
 VIA_LINE: Final = b"Via: 1.1 rust-mirror\r\n"
 
 
-def render_head(status: int, date: bytes, lines: bytes, connection: bytes) -> bytes:
-    """Return the whole head, its empty line included. `lines` are complete field lines."""
-    return b"%bDate: %b\r\n%b%b%b\r\n" % (_STATUS_LINES[status], date, lines, VIA_LINE, connection)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """A response head without what depends on the protocol that carries it.
+
+    `lines`: complete field lines, Date and Via among them, neither Connection nor
+    Transfer-Encoding.
+    """
+
+    status: int
+    lines: bytes
+
+
+def make_head(status: int, date: bytes, lines: bytes) -> Head:
+    """Return the head of a response; `lines` are complete field lines but Date and Via."""
+    return Head(status=status, lines=b"Date: %b\r\n%b%b" % (date, lines, VIA_LINE))
+
+
+def render_head(head: Head, connection: bytes = b"") -> bytes:
+    """Return the head of an HTTP/1.1 response, its empty line included.
+
+    `connection`: complete field lines about this connection or the coding of its messages.
+    """
+    return b"%b%b%b\r\n" % (_STATUS_LINES[head.status], head.lines, connection)
 
 
 def connection_line(*, keep_alive: bool, is_http10: bool) -> bytes:

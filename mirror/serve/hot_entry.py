@@ -21,7 +21,7 @@ from mirror.http.cache_status import cache_status
 from mirror.http.dates import format_http_date
 from mirror.route.route import Kind, Route
 from mirror.serve.generations import generation_of
-from mirror.serve.head import CACHE_NAME, render_head
+from mirror.serve.head import CACHE_NAME, make_head, render_head
 from mirror.serve.representation import describe
 from mirror.serve.respond import shared_lines, whole_lines
 
@@ -100,9 +100,10 @@ class HotEntry:
         second = int(now)
         date = format_http_date(second)
         status = cache_status(CACHE_NAME, words)
-        self.head = render_head(200, date, whole_lines(self.representation, now, status), b"")
+        lines = whole_lines(self.representation, now, status)
+        self.head = render_head(make_head(200, date, lines))
         shared = shared_lines(self.representation, now, status)
-        self.not_modified = render_head(304, date, shared, b"")
+        self.not_modified = render_head(make_head(304, date, shared))
         if self.content is not None:
             self.whole = self.head + self.content
         self.rendered_second = second

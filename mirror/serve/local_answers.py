@@ -18,13 +18,13 @@ from typing import Final
 from mirror.route.match import Site
 from mirror.route.route import Local
 from mirror.serve.answers import Answers
-from mirror.serve.connection import Connection
 from mirror.serve.front_page import FrontPage
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.representation import describe_local
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
 from mirror.serve.site_address import SiteAddress
+from mirror.serve.stream import Stream
 
 _SHORT: Final = b"public, max-age=60"
 _NEVER_STORED: Final = b"no-store"
@@ -34,7 +34,7 @@ RUSTUP_SCRIPT: Final = "/rustup/rustup-init.sh"
 # cargo learns from it where to publish and search; only the real registry has such an interface.
 _CRATES_API: Final = "https://crates.io"
 
-_Made = Callable[[Connection, Request, Site], None]
+_Made = Callable[[Stream, Request, Site], None]
 
 
 class LocalAnswers:
@@ -54,17 +54,17 @@ class LocalAnswers:
             Local.ROBOTS: self._answer_robots,
         }
 
-    def answer(self, connection: Connection, request: Request, local: Local, site: Site) -> None:
-        self._makers[local](connection, request, site)
+    def answer(self, stream: Stream, request: Request, local: Local, site: Site) -> None:
+        self._makers[local](stream, request, site)
 
-    def _answer_front_page(self, connection: Connection, request: Request, site: Site) -> None:
-        page = self._front_page.render(self._address.base_url(connection, request))
-        self._send(connection, request, page, b"text/html; charset=utf-8")
+    def _answer_front_page(self, stream: Stream, request: Request, site: Site) -> None:
+        page = self._front_page.render(self._address.base_url(stream, request))
+        self._send(stream, request, page, b"text/html; charset=utf-8")
 
-    def _answer_livez(self, connection: Connection, request: Request, site: Site) -> None:
-        self._send(connection, request, b"live\n", _TEXT, cache_control=_NEVER_STORED)
+    def _answer_livez(self, stream: Stream, request: Request, site: Site) -> None:
+        self._send(stream, request, b"live\n", _TEXT, cache_control=_NEVER_STORED)
 
-    def _answer_readyz(self, connection: Connection, request: Request, site: Site) -> None:
+    def _answer_readyz(self, stream: Stream, request: Request, site: Site) -> None:
         reason = ""
         if self._shared.is_draining:
             reason = "This worker is draining."
@@ -72,29 +72,29 @@ class LocalAnswers:
             reason = "The store cannot be read."
         if reason:
             answer = TextAnswer(status=503, sentence=reason, retry_after_s=1)
-            self._answers.text(connection, request, answer)
+            self._answers.text(stream, request, answer)
         else:
-            self._send(connection, request, b"ready\n", _TEXT, cache_control=_NEVER_STORED)
+            self._send(stream, request, b"ready\n", _TEXT, cache_control=_NEVER_STORED)
 
-    def _answer_index_config(self, connection: Connection, request: Request, site: Site) -> None:
-        crates_url = self._address.crates_url(connection, request, site)
+    def _answer_index_config(self, stream: Stream, request: Request, site: Site) -> None:
+        crates_url = self._address.crates_url(stream, request, site)
         config = {"dl": f"{crates_url}/crates/{{crate}}/{{crate}}-{{version}}.crate"}
         if site is Site.INDEX:
             config["api"] = _CRATES_API
         content = json.dumps(config).encode() + b"\n"
-        self._send(connection, request, content, b"application/json")
+        self._send(stream, request, content, b"application/json")
 
-    def _redirect_to_script(self, connection: Connection, request: Request, site: Site) -> None:
+    def _redirect_to_script(self, stream: Stream, request: Request, site: Site) -> None:
         # A relative reference (RFC 9110 section 10.2.2): right behind every proxy and name.
         answer = TextAnswer(status=301, sentence="The script moved.", location=RUSTUP_SCRIPT)
-        self._answers.text(connection, request, answer)
+        self._answers.text(stream, request, answer)
 
-    def _answer_robots(self, connection: Connection, request: Request, site: Site) -> None:
-        self._send(connection, request, _ROBOTS, _TEXT)
+    def _answer_robots(self, stream: Stream, request: Request, site: Site) -> None:
+        self._send(stream, request, _ROBOTS, _TEXT)
 
     def _send(
         self,
-        connection: Connection,
+        stream: Stream,
         request: Request,
         content: bytes,
         media_type: bytes,
@@ -103,4 +103,4 @@ class LocalAnswers:
     ) -> None:
         etag = b'"%b"' % hashlib.sha256(content).hexdigest().encode()
         representation = describe_local(content, etag, media_type, cache_control)
-        self._answers.local(connection, request, representation, content)
+        self._answers.local(stream, request, representation, content)

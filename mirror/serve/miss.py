@@ -4,7 +4,7 @@ Rules:
 1. The head goes out as soon as the keeper's answer says what is selected; `follow` sends content.
 2. When the client leaves, whatever the keeper holds for it is released; the fill goes on there.
 3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503.
-4. Once a head is out a failure cuts the connection: what was sent never looks complete.
+4. Once a head is out a failure cuts the response: what was sent never looks complete.
 5. An answer for a client's running sequence is of its generation: the keeper may have switched
    while it was asked, and then the former is in the index. What the index has of another one is no
    stale copy for this client; what the keeper has in its place begins another sequence.
@@ -70,7 +70,7 @@ class Miss:
         self._answers = answers
         self._shared = shared
         self._call = call
-        self._connection = call.connection
+        self._stream = call.stream
         self._request = call.request
         self._route = call.route
         self._asked = asked
@@ -81,10 +81,10 @@ class Miss:
         state = "asking" if self._follower is None else "following"
         return f"<Miss {self._route.key} {state}>"
 
-    # What the connection calls.
+    # What the stream calls.
 
     def start(self) -> None:
-        self._connection.occupy(self)
+        self._stream.occupy(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def resume(self) -> None:
@@ -102,16 +102,16 @@ class Miss:
             await self._answer()
         except OSError:
             # The client left, or the content broke.
-            self._connection.abort()
+            self._stream.abort()
         except Exception as exc:  # noqa: BLE001 - the edge of a request
             self._shared.log.error(
                 "request-failed",
                 key=self._route.key,
-                client=self._shared.client_of(self._connection.peer, self._request),
+                client=self._shared.client_of(self._stream.peer, self._request),
                 error=f"{type(exc).__name__}: {exc}",
             )
             if self._follower is not None and self._follower.has_begun:
-                self._connection.abort()
+                self._stream.abort()
             else:
                 self._text(500, "The mirror met a fault of its own.")
 
@@ -181,10 +181,7 @@ class Miss:
         return self._answers.stored(self._call, _serve(stored, shared.wheel.now), selected) is None
 
     async def _follow(self, body: GrowingBody | PassThroughBody) -> None:
-        keep_alive = self._answers.may_keep_alive(self._request)
-        follower = self._follower = Follower(
-            self._shared, self._call, forward=self._asked.forward, keep_alive=keep_alive
-        )
+        follower = self._follower = Follower(self._shared, self._call, forward=self._asked.forward)
         try:
             if isinstance(body, GrowingBody):
                 failure = await follower.follow(body)
@@ -194,7 +191,7 @@ class Miss:
             follower.close()
             body.release()
         if failure is None:
-            self._connection.finish(keep_alive=keep_alive)
+            self._stream.finish()
         else:
             self._fail(failure)
 
@@ -264,7 +261,7 @@ class Miss:
         answer = TextAnswer(
             status=status, sentence=sentence, retry_after_s=retry_after_s, words=words
         )
-        self._answers.text(self._connection, self._request, answer, self._route)
+        self._answers.text(self._stream, self._request, answer, self._route)
 
 
 def _serve(stored: Stored, now: float) -> Serve:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mirror.errors import RequestError
 from mirror.http.cache_status import cache_status
 from mirror.http.dates import format_http_date
-from mirror.serve.head import CACHE_NAME, connection_line, render_head
+from mirror.serve.head import CACHE_NAME, Head, make_head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,15 +38,8 @@ def asks_for_head(received: bytes) -> bool:
     return received[:8].lstrip(b"\r\n").startswith(b"HEAD ")
 
 
-def render_text(
-    answer: TextAnswer,
-    *,
-    now: float,
-    keep_alive: bool,
-    is_head: bool = False,
-    is_http10: bool = False,
-) -> bytes:
-    """Return a whole response."""
+def text_answer(answer: TextAnswer, now: float, *, is_head: bool = False) -> tuple[Head, bytes]:
+    """Return head and content of a response; no content for HEAD."""
     content = answer.sentence.encode("ascii", "replace") + b"\n"
     lines = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n" % len(content)
     if answer.status == 405:
@@ -57,10 +50,5 @@ def render_text(
         lines += b"Location: %b\r\n" % answer.location.encode("ascii")
     if answer.words:
         lines += b"Cache-Status: %b\r\n" % cache_status(CACHE_NAME, answer.words)
-    head = render_head(
-        answer.status,
-        format_http_date(int(now)),
-        lines,
-        connection_line(keep_alive=keep_alive, is_http10=is_http10),
-    )
-    return head if is_head else head + content
+    head = make_head(answer.status, format_http_date(int(now)), lines)
+    return head, b"" if is_head else content

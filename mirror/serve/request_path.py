@@ -53,6 +53,7 @@ from mirror.serve.sender import Sender
 from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import FileSource
+from mirror.serve.stream import Stream
 from mirror.store.entry import Stored
 from mirror.store.reader import BlobFile
 
@@ -101,72 +102,72 @@ class RequestPath:
         connection.send(hot.not_modified)
         return True
 
-    def refuse(self, connection: Connection, refusal: RequestError, head: bytes) -> None:
+    def refuse(self, stream: Stream, refusal: RequestError, head: bytes) -> None:
         """Answer a head that the parser refused, and close."""
         answer = refusal_of(refusal)
         line = head[: max(0, head.find(b"\r\n"))] or head
-        self._shared.refusals.note(connection.peer, answer.status, answer.sentence, line)
-        self._answers.refuse(connection, answer, is_head=asks_for_head(head))
+        self._shared.refusals.note(stream.peer, answer.status, answer.sentence, line)
+        self._answers.refuse(stream, answer, is_head=asks_for_head(head))
 
-    def begin(self, connection: Connection, request: Request, head: bytes) -> None:
+    def begin(self, stream: Stream, request: Request, head: bytes) -> None:
         """Answer, or start an exchange that will."""
         try:
-            self._begin(connection, request, head)
+            self._begin(stream, request, head)
         except Exception as exc:  # noqa: BLE001 - the edge of a request
             # What was sent is not known here, so nothing may follow it.
             self._shared.log.error(
                 "request-failed",
-                client=self._shared.client_of(connection.peer, request),
+                client=self._shared.client_of(stream.peer, request),
                 error=f"{type(exc).__name__}: {exc}",
             )
-            connection.abort()
+            stream.abort()
 
-    def _begin(self, connection: Connection, request: Request, head: bytes) -> None:
+    def _begin(self, stream: Stream, request: Request, head: bytes) -> None:
         # 1. Loop guard, authority, route.
         if contains_token(request.cdn_loop, self._shared.loop_token):
             loop = TextAnswer(status=508, sentence="This request came through this mirror before.")
-            self._answers.text(connection, request, loop)
+            self._answers.text(stream, request, loop)
             return
         authority = request.authority
-        if request.is_absolute and not self._is_here(authority, connection):
+        if request.is_absolute and not self._is_here(authority, stream):
             other = TextAnswer(status=421, sentence="This server does not answer for that name.")
-            self._refuse(connection, request, other)
+            self._refuse(stream, request, other)
             return
         site = Site.ANY if authority is None else site_of_host(authority.host)
         matched = match(request.target, site)
         if isinstance(matched, Refusal):
-            self._refuse_target(connection, request, matched)
+            self._refuse_target(stream, request, matched)
         elif isinstance(matched, LocalRoute):
             # 2. Answers made here.
-            self._local.answer(connection, request, matched.local, site)
+            self._local.answer(stream, request, matched.local, site)
         else:
-            self._serve(self._call(connection, request, matched), head, site)
+            self._serve(self._call(stream, request, matched), head, site)
 
-    def _call(self, connection: Connection, request: Request, route: Route) -> Call:
+    def _call(self, stream: Stream, request: Request, route: Route) -> Call:
         shared = self._shared
         turn: Turn | None = None
         if route.kind is Kind.CHANNEL:
-            turn = shared.sequences.turn(shared.client_of(connection.peer, request), route.key)
+            turn = shared.sequences.turn(shared.client_of(stream.peer, request), route.key)
         return Call(
-            connection=connection,
+            stream=stream,
             request=request,
             route=route,
             epoch=shared.page.epoch,
             turn=turn,
         )
 
-    def _refuse_target(self, connection: Connection, request: Request, refusal: Refusal) -> None:
+    def _refuse_target(self, stream: Stream, request: Request, refusal: Refusal) -> None:
         answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
         if refusal.close:
-            self._refuse(connection, request, answer)
+            self._refuse(stream, request, answer)
         else:
-            self._answers.text(connection, request, answer)
+            self._answers.text(stream, request, answer)
 
-    def _refuse(self, connection: Connection, request: Request, answer: TextAnswer) -> None:
-        client = self._shared.client_of(connection.peer, request)
+    def _refuse(self, stream: Stream, request: Request, answer: TextAnswer) -> None:
+        client = self._shared.client_of(stream.peer, request)
         line = b"%s %s" % (request.method, request.target)
         self._shared.refusals.note(client, answer.status, answer.sentence, line)
-        self._answers.refuse(connection, answer, is_head=request.is_head)
+        self._answers.refuse(stream, answer, is_head=request.is_head)
 
     def _serve(self, call: Call, head: bytes, site: Site) -> None:
         # 3. Hot map, else index.
@@ -273,10 +274,10 @@ class RequestPath:
         connection.send(hot.head)
         source = FileSource(shared.pages, opened.fd)
         sender = Sender(connection, source, 0, account.count_content)
-        SegmentExchange(connection, sender, keep_alive=True).start(hot.content_bytes)
+        SegmentExchange(connection, sender).start(hot.content_bytes)
         return True
 
-    def _is_here(self, authority: Authority | None, connection: Connection) -> bool:
+    def _is_here(self, authority: Authority | None, stream: Stream) -> bool:
         """Whether the authority of an absolute form names this server."""
         if authority is None:
             return False
@@ -285,7 +286,7 @@ class RequestPath:
         public = self._shared.public_authority
         if public is not None and authority.host == public.host:
             return True
-        host, port = connection.local_address
+        host, port = stream.local_address
         if authority.host == "localhost" and is_loopback(host):
             return (authority.port or _HTTP_PORT) == port
         local = f"[{host}]" if ":" in host else host

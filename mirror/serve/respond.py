@@ -4,7 +4,7 @@ Rules:
 1. Preconditions first (RFC 9110 section 13.2.2), then ranges (section 14); a range only on GET,
    only while If-Range agrees, only when the complete length is known.
 2. The plan names one half-open segment of the representation; the sender needs nothing else.
-3. An unknown length is chunked for HTTP/1.1; for HTTP/1.0 it is misuse to ask (the caller waits
+3. With an unknown length there are no ranges; for HTTP/1.0 it is misuse to ask (the caller waits
    until the length is known).
 
 Units: bytes, half-open offsets, Unix seconds.
@@ -26,7 +26,7 @@ from mirror.http.ranges import (
     select_range,
     unsatisfied_range,
 )
-from mirror.serve.head import connection_line, render_head
+from mirror.serve.head import Head, make_head
 from mirror.serve.representation import Representation
 from mirror.serve.request import Request
 
@@ -36,11 +36,11 @@ _FAILED_TEXT: Final = b"A precondition of the request does not hold.\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponsePlan:
-    """`head` is complete; `text` is content made here; else `[start, end)` of the representation
-    follows. `end` -1: to an end that is not known yet, chunked."""
+    """`text` is content made here; else `[start, end)` of the representation follows. `end` -1: to
+    an end that is not known yet."""
 
     status: int
-    head: bytes
+    head: Head
     text: bytes = b""
     start: int = 0
     end: int = 0
@@ -50,8 +50,14 @@ class ResponsePlan:
         return self.end != self.start
 
     @property
-    def is_chunked(self) -> bool:
+    def is_endless(self) -> bool:
+        """Whether the length of the content is not known yet."""
         return self.end < 0
+
+    @property
+    def content_bytes(self) -> int:
+        """How much content follows the head; -1: not known yet."""
+        return -1 if self.end < 0 else self.end - self.start
 
 
 def build(
@@ -60,25 +66,23 @@ def build(
     *,
     now: float,
     cache_status: bytes,
-    keep_alive: bool,
 ) -> ResponsePlan:
     """Return what to answer when `representation` is selected (RFC 9110 status 200 otherwise)."""
     shared = shared_lines(representation, now, cache_status)
     date = format_http_date(int(now))
-    connection = connection_line(keep_alive=keep_alive, is_http10=request.is_http10)
     verdict = evaluate(
         request.method, request.conditions, representation.etag, representation.last_modified
     )
     if verdict is Verdict.NOT_MODIFIED:
-        return ResponsePlan(status=304, head=render_head(304, date, shared, connection))
+        return ResponsePlan(status=304, head=make_head(304, date, shared))
     if verdict is Verdict.FAILED:
-        return _text_plan(request, 412, date, shared, _FAILED_TEXT, connection)
+        return _text_plan(request, 412, date, shared, _FAILED_TEXT)
     length = representation.length
     if length >= 0 and request.range is not None and not request.is_head:
         partial = _partial(request, representation)
         if isinstance(partial, Unsatisfiable):
             lines = b"Content-Range: %b\r\n%b" % (unsatisfied_range(length), shared)
-            return _text_plan(request, 416, date, lines, _UNSATISFIABLE_TEXT, connection)
+            return _text_plan(request, 416, date, lines, _UNSATISFIABLE_TEXT)
         if partial is not None:
             lines = b"Content-Length: %d\r\nContent-Range: %b\r\n%b%b%b" % (
                 partial.end - partial.start,
@@ -87,10 +91,10 @@ def build(
                 representation.digest_line if request.wants_digest else b"",
                 shared,
             )
-            head = render_head(206, date, lines, connection)
+            head = make_head(206, date, lines)
             return ResponsePlan(status=206, head=head, start=partial.start, end=partial.end)
     lines = whole_lines(representation, now, cache_status, with_digest=request.wants_digest)
-    head = render_head(200, date, lines, connection)
+    head = make_head(200, date, lines)
     return ResponsePlan(status=200, head=head, end=0 if request.is_head else length)
 
 
@@ -98,7 +102,7 @@ def whole_lines(
     representation: Representation, now: float, cache_status: bytes, *, with_digest: bool = True
 ) -> bytes:
     """Return the field lines of a 200 but Date, Via and Connection."""
-    framing = b"Transfer-Encoding: chunked\r\n"
+    framing = b""
     if representation.length >= 0:
         framing = b"Content-Length: %d\r\n" % representation.length
     return b"%b%b%b%b" % (
@@ -136,11 +140,11 @@ def _partial(
 
 
 def _text_plan(
-    request: Request, status: int, date: bytes, lines: bytes, text: bytes, connection: bytes
+    request: Request, status: int, date: bytes, lines: bytes, text: bytes
 ) -> ResponsePlan:
     lines = b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b" % (
         len(text),
         lines,
     )
-    head = render_head(status, date, lines, connection)
+    head = make_head(status, date, lines)
     return ResponsePlan(status=status, head=head, text=b"" if request.is_head else text)

@@ -12,27 +12,26 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
-from mirror.serve.connection import Connection
 from mirror.serve.sender import Sender
 from mirror.serve.sources import Source
+from mirror.serve.stream import Stream
 
 # An inline object is durable a few milliseconds after it is answered; most readers need no more.
 HELD_S: Final = 0.5
 
 
 class SegmentExchange:
-    """Sends one segment, then gives the connection back; a fault cuts the connection."""
+    """Sends one segment, then gives the stream back; a fault cuts it."""
 
-    __slots__ = ("_connection", "_keep_alive", "_sender")
+    __slots__ = ("_sender", "_stream")
 
-    def __init__(self, connection: Connection, sender: Sender, *, keep_alive: bool) -> None:
+    def __init__(self, stream: Stream, sender: Sender) -> None:
         """Takes the sender over."""
-        self._connection = connection
+        self._stream = stream
         self._sender = sender
-        self._keep_alive = keep_alive
 
     def start(self, end: int) -> None:
-        self._connection.occupy(self)
+        self._stream.occupy(self)
         self._sender.send_until(end, self._done)
 
     def resume(self) -> None:
@@ -44,9 +43,9 @@ class SegmentExchange:
     def _done(self, failure: OSError | None) -> None:
         self._sender.close()
         if failure is None:
-            self._connection.finish(keep_alive=self._keep_alive)
+            self._stream.finish()
         else:
-            self._connection.abort()
+            self._stream.abort()
 
 
 class StoredSource(Protocol):
@@ -63,13 +62,12 @@ class HeldExchange(SegmentExchange):
 
     def __init__(
         self,
-        connection: Connection,
+        stream: Stream,
         sender: Sender,
         *,
-        keep_alive: bool,
         open_stored: StoredSource,
     ) -> None:
-        super().__init__(connection, sender, keep_alive=keep_alive)
+        super().__init__(stream, sender)
         self._open_stored: StoredSource | None = open_stored
         self._timer: asyncio.TimerHandle | None = None
 

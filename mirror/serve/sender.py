@@ -1,11 +1,9 @@
 """The sender of segments: reads a window, writes it, stops when the client is slower.
 
 Rules:
-1. Bytes go straight to the socket; only what a full socket leaves of a window, at most
-   `REMAINDER_BYTES`, is handed to the transport, and the rest of the window is read again later.
-   Measured: 17 KB per slow reader instead of 516 KB.
-2. After such a hand-over the transport may already have sent it; then nobody will call back, so the
-   sender goes on unless the outlet says that it is paused (the other order hangs).
+1. What the outlet does not take of a window is read again later: nothing is kept per reader.
+2. An outlet that took less than it was given may take more at once; then nobody will call back, so
+   the sender goes on unless the outlet says that it is paused (the other order hangs).
 3. At most `TURN_BYTES` per turn of the loop, so that a fast reader starves nobody.
 4. The sender owns its source and closes it once, after the last thread has left it.
 
@@ -22,21 +20,17 @@ from typing import Final, Protocol
 from mirror.serve.file_pages import WINDOW_BYTES
 from mirror.serve.sources import Source
 
-REMAINDER_BYTES: Final = 16_384
 TURN_BYTES: Final = 4 << 20
 
 
 class Outlet(Protocol):
-    """A connection, as the sender sees it."""
+    """A stream, as the sender sees it."""
 
     @property
     def is_paused(self) -> bool: ...
 
     def write_some(self, view: memoryview) -> int:
-        """Hand bytes to the socket; how many it took. Raises ConnectionError when it is gone."""
-
-    def push(self, chunk: bytes) -> None:
-        """Hand bytes to the transport, which keeps what the socket does not take."""
+        """Take bytes; how many were taken. Raises ConnectionError when it is gone."""
 
 
 class ShortSourceError(OSError):
@@ -152,10 +146,6 @@ class Sender:
             if not window:
                 raise ShortSourceError(f"ends at {self.at}, {self._end} expected")
             taken = outlet.write_some(window)
-            if taken < len(window):
-                rest = bytes(window[taken : taken + REMAINDER_BYTES])
-                taken += len(rest)
-                outlet.push(rest)
             self.at += taken
             budget_bytes -= taken
 

@@ -16,9 +16,9 @@ from typing import Final
 
 from mirror.http.authority import Authority
 from mirror.route.match import Site
-from mirror.serve.connection import Connection
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
+from mirror.serve.stream import Stream
 
 CRATES_HOST: Final = "static.crates.io"
 _SCHEMES: Final = {b"http": "http", b"https": "https"}
@@ -32,32 +32,32 @@ class SiteAddress:
         self._public_url = shared.config.serve.public_url.rstrip("/")
         self._has_warned = False
 
-    def base_url(self, connection: Connection, request: Request) -> str:
+    def base_url(self, stream: Stream, request: Request) -> str:
         if self._public_url:
             return self._public_url
-        return f"{self._scheme(connection, request)}://{_authority(connection, request)}"
+        return f"{self._scheme(stream, request)}://{_authority(stream, request)}"
 
-    def crates_url(self, connection: Connection, request: Request, site: Site) -> str:
+    def crates_url(self, stream: Stream, request: Request, site: Site) -> str:
         """Where `/crates/…` is for the reader of `config.json`."""
         if self._public_url or site is not Site.INDEX:
-            return self.base_url(connection, request)
+            return self.base_url(stream, request)
         port = None if request.authority is None else request.authority.port
         authority = Authority(host=CRATES_HOST, port=port)
-        return f"{self._scheme(connection, request)}://{authority}"
+        return f"{self._scheme(stream, request)}://{authority}"
 
-    def _scheme(self, connection: Connection, request: Request) -> str:
-        scheme = "http"
+    def _scheme(self, stream: Stream, request: Request) -> str:
+        scheme = stream.scheme
         if request.forwarded_proto is None:
             return scheme
         # A chain of proxies appends; the nearest one, which is the trusted one, wrote the last.
         said = _SCHEMES.get(request.forwarded_proto.split(b",")[-1].strip(b" \t").lower(), scheme)
-        if self._shared.trusted.trusts(connection.socket_peer):
+        if self._shared.trusted.trusts(stream.socket_peer):
             return said
         if said != scheme and not self._has_warned:
             self._has_warned = True
             self._shared.log.warning(
                 "forwarded-proto-ignored",
-                peer=connection.socket_peer,
+                peer=stream.socket_peer,
                 said=said,
                 used=scheme,
                 hint="name the proxy in [serve] trusted_proxies, or set [serve] public_url",
@@ -65,8 +65,8 @@ class SiteAddress:
         return scheme
 
 
-def _authority(connection: Connection, request: Request) -> Authority:
+def _authority(stream: Stream, request: Request) -> Authority:
     if request.authority is not None:
         return request.authority
-    host, port = connection.local_address
+    host, port = stream.local_address
     return Authority(host=f"[{host}]" if ":" in host else host, port=port)

@@ -13,7 +13,7 @@ from mirror.config import Config, Trust
 from mirror.fill.bodies import InlineBody, Reply
 from mirror.fill.messages import Ask
 from mirror.serve.held import HELD_BYTES, HELD_TOTAL_BYTES, HeldBytes, Hold
-from mirror.serve.sender import REMAINDER_BYTES
+from mirror.serve.outlet import REMAINDER_BYTES
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mirror.fill.bodies import InlineBody
+from mirror.serve.outlet import REMAINDER_BYTES
 from mirror.serve.segment_exchange import HELD_S
-from mirror.serve.sender import REMAINDER_BYTES
 from tests.unit.serve.fakes import (
     INDEX_KEY,
     INDEX_TARGET,

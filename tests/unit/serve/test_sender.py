@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mirror.serve.file_pages import WINDOW_BYTES, FilePages
-from mirror.serve.sender import REMAINDER_BYTES, Sender, ShortSourceError
+from mirror.serve.outlet import REMAINDER_BYTES
+from mirror.serve.sender import Sender, ShortSourceError
 from mirror.serve.sources import ContentSource, FileSource
 
 CONTENT = os.urandom(1_000_003)
@@ -30,13 +31,11 @@ class FakeOutlet:
         if self.is_gone:
             raise ConnectionResetError
         taken = min(len(view), self._takes(len(view)))
+        if taken < len(view):
+            taken = min(len(view), taken + REMAINDER_BYTES)
+            self.is_paused = self.pauses_on_push
         self.received += view[:taken]
         return taken
-
-    def push(self, chunk: bytes) -> None:
-        assert len(chunk) <= REMAINDER_BYTES
-        self.received += chunk
-        self.is_paused = self.pauses_on_push
 
 
 class ColdPages(FilePages):
