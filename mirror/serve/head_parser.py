@@ -5,7 +5,7 @@ Rules:
    in exactly those bytes, else the head is refused and the connection closed. So no byte that the
    parser saw as content can be taken for the next request.
 2. httptools does not look at Host: RFC 9112 section 3.2 is kept here (one, valid).
-3. Content is not accepted: a Content-Length above 0 or any Transfer-Encoding is refused.
+3. What the fields mean, whatever protocol brought them, is `request_fields`.
 4. `Upgrade` is ignored (RFC 9110 section 7.8 lets a server do so) and the answer is HTTP/1.1;
    each head gets its own parser, because httptools stops at an upgrade.
 5. Refusals say nothing that the client sent.
@@ -17,17 +17,15 @@ Runs in: worker.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Final
 
 import httptools
 
 from mirror.errors import RequestError
 from mirror.http.authority import Authority, parse_authority
-from mirror.http.conditions import UNCONDITIONAL, Conditions
-from mirror.http.digest_fields import wants_sha256
-from mirror.route.route import Refusal
-from mirror.route.target import AbsoluteForm, split_target
 from mirror.serve.request import Request
+from mirror.serve.request_fields import request_of
 
 # RFC 9112 section 3, stricter: one space, no obsolete HTTP/0.9 form, visible ASCII target.
 _REQUEST_LINE: Final = re.compile(
@@ -37,30 +35,6 @@ _KNOWN_METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRA
 # A head of 16 KiB could hold thousands of lines; cargo sends 9, browsers about 20.
 MAX_FIELD_LINES: Final = 100
 
-_CONDITIONAL: Final = frozenset(
-    (
-        b"if-range",
-        b"if-match",
-        b"if-none-match",
-        b"if-modified-since",
-        b"if-unmodified-since",
-    )
-)
-# Fields that make an answer depend on more than the request line, Host and one If-None-Match.
-_SELECTING: Final = (_CONDITIONAL - {b"if-none-match"}) | frozenset(
-    (
-        b"range",
-        b"expect",
-        b"cdn-loop",
-        b"content-length",
-        b"transfer-encoding",
-        b"te",
-        b"trailer",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"want-repr-digest",
-    )
-)
 # What cargo sends on every plaintext request; ignoring exactly this is part of a learned head.
 _H2C_CONNECTION: Final = b"upgrade, http2-settings"
 
@@ -93,40 +67,14 @@ def parse_head(head: bytes, *, max_target_bytes: int) -> Request:
     """
     method, target, is_http10 = _request_line(head, max_target_bytes)
     fields = _fields(head, target)
-    if method not in (b"GET", b"HEAD"):
-        raise RequestError(405, "Only GET and HEAD are answered here.")
-    if b"content-length" in fields or b"transfer-encoding" in fields:
-        _refuse_content(fields)
-    if fields.get(b"expect", b"100-continue").lower() != b"100-continue":
-        raise RequestError(417, "No expectation but 100-continue is known here.")
     authority = _host(fields, is_http10)
-    form = split_target(target)
-    if isinstance(form, Refusal):
-        raise RequestError(form.status, form.reason)
-    is_absolute = isinstance(form, AbsoluteForm)
-    if isinstance(form, AbsoluteForm):
-        authority = form.authority  # it replaces Host (RFC 9112 section 3.2.2)
+    request = request_of(method, target, fields, authority)
     connection = fields.get(b"connection", b"").lower()
-    keep_alive = _keep_alive(connection, is_http10)
-    return Request(
-        method=method,
-        target=form.path,
+    return replace(
+        request,
         is_http10=is_http10,
-        is_absolute=is_absolute,
-        is_plain=(
-            not is_http10
-            and not is_absolute
-            and _SELECTING.isdisjoint(fields)
-            and _connection_is_plain(fields, connection)
-        ),
-        keep_alive=keep_alive,
-        authority=authority,
-        conditions=_conditions(fields),
-        range=fields.get(b"range"),
-        forwarded_for=fields.get(b"x-forwarded-for"),
-        forwarded_proto=fields.get(b"x-forwarded-proto"),
-        cdn_loop=fields.get(b"cdn-loop"),
-        wants_digest=wants_sha256(fields.get(b"want-repr-digest")),
+        is_plain=request.is_plain and not is_http10 and _connection_is_plain(fields, connection),
+        keep_alive=_keep_alive(connection, is_http10),
     )
 
 
@@ -177,13 +125,6 @@ def _fields(head: bytes, target: bytes) -> dict[bytes, bytes]:
     return fields
 
 
-def _refuse_content(fields: dict[bytes, bytes]) -> None:
-    length = fields.get(b"content-length", b"0")
-    # All zeros is no content; the character test is because int() takes "+0", "0_0" and spaces.
-    if b"transfer-encoding" in fields or length.strip(b"0") or not length:
-        raise RequestError(400, "Request content is not accepted.")
-
-
 def _host(fields: dict[bytes, bytes], is_http10: bool) -> Authority | None:
     raw = fields.get(b"host")
     if raw is None:
@@ -194,18 +135,6 @@ def _host(fields: dict[bytes, bytes], is_http10: bool) -> Authority | None:
     if authority is None:
         raise RequestError(400, "The Host field is not valid.")
     return authority
-
-
-def _conditions(fields: dict[bytes, bytes]) -> Conditions:
-    if _CONDITIONAL.isdisjoint(fields):
-        return UNCONDITIONAL
-    return Conditions(
-        if_match=fields.get(b"if-match"),
-        if_none_match=fields.get(b"if-none-match"),
-        if_modified_since=fields.get(b"if-modified-since"),
-        if_unmodified_since=fields.get(b"if-unmodified-since"),
-        if_range=fields.get(b"if-range"),
-    )
 
 
 def _keep_alive(connection: bytes, is_http10: bool) -> bool:
