@@ -41,9 +41,10 @@ check-full: check $(S3_STAMP) ## every test there is: real clients, counted kill
 
 s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
-bench: $(STAMP) ## hit path beside nginx and Varnish where installed; followers of a cold 100 MB archive
+bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers of a cold archive
 	@$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.followers
+	$(BIN)/python -m benchmarks.behaviour
 
 soak: $(STAMP) ## steady load with kills for SOAK_MINUTES (default 10), every body checked
 	@$(BIN)/python -m benchmarks.soak

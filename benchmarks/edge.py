@@ -68,7 +68,12 @@ class Edge:
 
 @contextlib.contextmanager
 def edge(
-    folder: Path, simulator: SimulatorProcess, *, workers: int, core: int | None = None
+    folder: Path,
+    simulator: SimulatorProcess,
+    *,
+    workers: int,
+    core: int | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Edge]:
     """Run the mirror for the length of the block, ready to serve."""
     folder.mkdir()
@@ -91,7 +96,7 @@ def edge(
         "--config",
         config,
     ]
-    with started("mirror", command, folder, core=core) as running:
+    with started("mirror", command, folder, core=core, environment=environment) as running:
         base = f"http://127.0.0.1:{port}"
         await_answer(f"{base}/readyz", running)
         yield Edge(base=base, port=port, running=running)

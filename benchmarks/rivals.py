@@ -46,6 +46,7 @@ http {{
         proxy_http_version 1.1;
         proxy_set_header Connection "";
         proxy_cache bench;
+        proxy_cache_lock {lock};
         proxy_cache_valid 200 1h;
         proxy_ignore_headers Cache-Control Expires Vary;
         add_header X-Cache-Status $upstream_cache_status;
@@ -72,11 +73,18 @@ sub vcl_backend_response {{
 
 @contextlib.contextmanager
 def nginx(
-    folder: Path, *, index_url: str, releases_url: str, keeps_files_open: bool = False
+    folder: Path,
+    *,
+    index_url: str,
+    releases_url: str,
+    keeps_files_open: bool = False,
+    has_lock: bool = False,
+    core: int | None = SERVER_CORE,
 ) -> Iterator[tuple[Running, str]]:
     """Run nginx with `proxy_cache`; yields it and its base URL. Needs `nginx` on PATH.
 
-    `keeps_files_open` adds `open_file_cache` (off by default), which spares an open per hit.
+    `keeps_files_open` adds `open_file_cache` (off by default), which spares an open per hit;
+    `has_lock` adds `proxy_cache_lock` (off by default), which lets clients share a fetch.
     """
     folder.mkdir()
     port = free_port()
@@ -91,6 +99,7 @@ def nginx(
             index=index_url,
             releases=releases_url,
             open_files="open_file_cache max=1000 inactive=60s;" if keeps_files_open else "",
+            lock="on" if has_lock else "off",
         )
     )
     command: list[str | Path] = [
@@ -102,27 +111,36 @@ def nginx(
         "-e",
         folder / "nginx-start.log",
     ]
-    with started("nginx", command, folder, core=SERVER_CORE) as running:
+    with started("nginx", command, folder, core=core) as running:
         base = f"http://127.0.0.1:{port}"
         await_answer(f"{base}/index/config.json", running)
         yield running, base
 
 
 @contextlib.contextmanager
-def varnish(folder: Path, *, index_url: str) -> Iterator[tuple[Running, str]]:
-    """Run Varnish with memory storage; yields it and its base URL. Needs `varnishd` on PATH."""
+def varnish(
+    folder: Path,
+    *,
+    upstream_url: str,
+    ready: str = "/index/config.json",
+    core: int | None = SERVER_CORE,
+) -> Iterator[tuple[Running, str]]:
+    """Run Varnish with memory storage before one upstream; yields it and its base URL.
+
+    `ready` is a path that the upstream answers. Needs `varnishd` on PATH.
+    """
     folder.mkdir()
     port = free_port()
     vcl = folder / "bench.vcl"
-    vcl.write_text(_VARNISH.format(port=index_url.rpartition(":")[2]))
+    vcl.write_text(_VARNISH.format(port=upstream_url.rpartition(":")[2]))
     command: list[str | Path] = [
         "varnishd", "-F", "-n", folder / "varnish", "-j", "none", "-f", vcl,
         "-a", f"127.0.0.1:{port}", "-T", "none", "-s", "malloc,256m",
         "-p", "thread_pools=1", "-p", "thread_pool_min=50",
     ]  # fmt: skip
-    with started("varnish", command, folder, core=SERVER_CORE) as running:
+    with started("varnish", command, folder, core=core) as running:
         base = f"http://127.0.0.1:{port}"
-        await_answer(f"{base}/index/config.json", running)
+        await_answer(base + ready, running)
         yield running, base
 
 

@@ -108,7 +108,7 @@ def _servers(folder: Path, simulator: SimulatorProcess) -> Iterator[list[Server]
             open_files = nginx(folder / "nginx-open", keeps_files_open=True)
             add("nginx, files kept open", stack.enter_context(open_files))
         if rivals.is_installed("varnishd"):
-            varnish = rivals.varnish(folder / "varnish", index_url=simulator.index_url)
+            varnish = rivals.varnish(folder / "varnish", upstream_url=simulator.index_url)
             add("varnish", stack.enter_context(varnish))
         for name in ("nginx", "varnishd"):
             if not rivals.is_installed(name):
