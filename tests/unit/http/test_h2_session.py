@@ -1,0 +1,669 @@
+"""The rules of RFC 9113 as cases: frames of a client, and what the session makes of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mirror.http.h2_errors import Code
+from mirror.http.h2_events import (
+    ConnectionFailed,
+    ContentReceived,
+    PeerGoingAway,
+    PeerReady,
+    PingAnswered,
+    RequestEnded,
+    RequestReceived,
+    RequestRefused,
+    SendAllowed,
+    StreamReset,
+)
+from mirror.http.h2_frames import (
+    ACK,
+    ALL_STREAMS,
+    END_HEADERS,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADERS,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+)
+from mirror.http.h2_limits import Limits
+from mirror.http.h2_receiver import Receiver
+from mirror.http.h2_session import Session
+from mirror.http.h2_state import SharedState
+from mirror.http.h2_streams import StreamState
+from mirror.http.h2_windows import ReceiveWindow, SendWindow
+from tests.unit.http.h2_peer import (
+    GET,
+    HELLO,
+    POST,
+    REDUCTION,
+    SETTINGS_ACK,
+    Peer,
+    content,
+    continuation,
+    frame,
+    headers,
+    literals,
+    open_headers,
+    parse,
+    rst,
+    settings,
+    update,
+)
+
+PROTOCOL, FLOW, CLOSED, SIZE = "1", "3", "5", "6"
+REFUSED, COMPRESSION, CALM = "7", "9", "11"
+OPEN = headers(1, POST, ends=False)
+HALF_CLOSED = headers(1)
+DEPENDENT = b"\x00\x00\x00\x01\x10"  # on stream 1, weight 16
+TRAILERS = [(b"x-checksum", b"1")]
+GARBAGE = b"\xff" * 12
+
+
+def with_length(size: int) -> list[tuple[bytes, bytes]]:
+    return [*POST, (b"content-length", b"%d" % size)]
+
+
+FRAMES = [
+    # 3.4, 6.5: how a connection begins is below. 4.1, 5.5: unknown things are ignored.
+    ("unknown-frame", [frame(0xBE, 0, b"x")], "ok"),
+    ("unknown-frame-of-a-stream", [frame(0xBE, 7, b"x", 0xFF)], "ok"),
+    ("unknown-flags", [frame(PING, 0, bytes(8), 0xFE)], "ok"),
+    ("reserved-bit-of-the-stream", [frame(PING, 2**31, bytes(8))], "ok"),
+    ("frame-too-long", [frame(PING, 0, bytes(16_385))], f"connection {SIZE}"),
+    # 4.3, 6.2, 6.10: field blocks.
+    ("request", [HALF_CLOSED], "ok"),
+    ("headers-of-the-connection", [headers(0)], f"connection {PROTOCOL}"),
+    ("headers-of-an-even-stream", [headers(2)], f"connection {PROTOCOL}"),
+    ("lower-stream-than-before", [headers(5), headers(3)], f"connection {PROTOCOL}"),
+    ("block-in-three", [
+        open_headers(1, literals(GET)[:7]),
+        continuation(1, literals(GET)[7:9], is_last=False),
+        continuation(1, literals(GET)[9:], is_last=True),
+    ], "ok"),
+    ("continuation-without-headers", [continuation(1, b"", is_last=True)],
+     f"connection {PROTOCOL}"),
+    ("continuation-after-the-end", [HALF_CLOSED, continuation(1, b"", is_last=True)],
+     f"connection {PROTOCOL}"),
+    ("ping-within-a-block", [open_headers(1, b""), frame(PING, 0, bytes(8))],
+     f"connection {PROTOCOL}"),
+    ("unknown-frame-within-a-block", [open_headers(1, b""), frame(0xBE, 1)],
+     f"connection {PROTOCOL}"),
+    ("other-stream-within-a-block", [open_headers(1, b""), continuation(3, b"", is_last=True)],
+     f"connection {PROTOCOL}"),
+    ("headers-within-a-block", [open_headers(1, b""), headers(1)], f"connection {PROTOCOL}"),
+    ("block-that-is-no-hpack", [frame(HEADERS, 1, GARBAGE, END_HEADERS)],
+     f"connection {COMPRESSION}"),
+    ("padded-headers", [frame(HEADERS, 1, b"\x02" + literals(GET) + b"\0\0",
+                              END_HEADERS | PADDED | 1)], "ok"),
+    ("padding-of-all-and-more", [frame(HEADERS, 1, b"\x05" + bytes(4), END_HEADERS | PADDED)],
+     f"connection {PROTOCOL}"),
+    ("padded-but-empty", [frame(HEADERS, 1, b"", END_HEADERS | PADDED)], f"connection {SIZE}"),
+    ("headers-cut-in-the-priority", [frame(HEADERS, 1, bytes(4), END_HEADERS | HAS_PRIORITY)],
+     f"connection {SIZE}"),
+    ("headers-with-priority", [headers(3, flags=HAS_PRIORITY, lead=DEPENDENT)], "ok"),
+    ("headers-that-depend-on-themselves", [headers(1, flags=HAS_PRIORITY, lead=DEPENDENT)],
+     f"stream {PROTOCOL}"),
+    ("empty-block", [headers(1, [])], f"stream {PROTOCOL}"),
+    ("malformed-request", [headers(1, [*GET, (b"Upper", b"1")])], f"stream {PROTOCOL}"),
+    # 5.1: states.
+    ("data-on-an-idle-stream", [content(1, b"x")], f"connection {PROTOCOL}"),
+    ("data-on-an-even-stream", [HALF_CLOSED, content(2, b"x")], f"connection {PROTOCOL}"),
+    ("data-of-the-connection", [content(0, b"x")], f"connection {PROTOCOL}"),
+    ("reset-of-an-idle-stream", [rst(1)], f"connection {PROTOCOL}"),
+    ("update-of-an-idle-stream", [update(1, 1)], f"connection {PROTOCOL}"),
+    ("data-after-the-end", [HALF_CLOSED, content(1, b"x")], f"stream {CLOSED}"),
+    ("headers-after-the-end", [HALF_CLOSED, HALF_CLOSED], f"stream {CLOSED}"),
+    ("update-after-the-end", [HALF_CLOSED, update(1, 1)], "ok"),
+    ("priority-after-the-end", [HALF_CLOSED, frame(PRIORITY, 1, bytes(5))], "ok"),
+    ("data-after-the-client-reset", [OPEN, rst(1), content(1, b"x")], f"connection {CLOSED}"),
+    ("headers-after-the-client-reset", [OPEN, rst(1), HALF_CLOSED], f"connection {CLOSED}"),
+    ("update-after-the-client-reset", [OPEN, rst(1), update(1, 1)], "ok"),
+    ("reset-after-the-client-reset", [OPEN, rst(1), rst(1)], "ok"),
+    ("data-on-a-stream-passed-over", [headers(5), content(3, b"x")], f"connection {CLOSED}"),
+    # 6.1, 8.1: content and trailers.
+    ("content", [OPEN, content(1, b"abc"), content(1, b"", ends=True)], "ok"),
+    ("trailers", [OPEN, content(1, b"abc"), headers(1, TRAILERS)], "ok"),
+    ("trailers-without-content", [OPEN, headers(1, TRAILERS)], "ok"),
+    ("trailers-that-do-not-end", [OPEN, headers(1, TRAILERS, ends=False)], f"stream {PROTOCOL}"),
+    ("trailers-with-a-pseudo-field", [OPEN, headers(1, [(b":path", b"/")])], f"stream {PROTOCOL}"),
+    ("trailers-of-a-connection", [OPEN, headers(1, [(b"upgrade", b"x")])], f"stream {PROTOCOL}"),
+    ("trailers-that-depend-on-themselves",
+     [OPEN, headers(1, TRAILERS, flags=HAS_PRIORITY, lead=DEPENDENT)], f"stream {PROTOCOL}"),
+    ("trailers-that-are-too-many", [OPEN, headers(1, [(b"a", b"")] * 101)], f"stream {CALM}"),
+    ("as-long-as-its-length",
+     [headers(1, with_length(3), ends=False), content(1, b"abc", ends=True)], "ok"),
+    ("longer-than-its-length",
+     [headers(1, with_length(2), ends=False), content(1, b"abc")], f"stream {PROTOCOL}"),
+    ("shorter-than-its-length",
+     [headers(1, with_length(4), ends=False), content(1, b"abc", ends=True)], f"stream {PROTOCOL}"),
+    ("shorter-by-trailers",
+     [headers(1, with_length(1), ends=False), headers(1, TRAILERS)], f"stream {PROTOCOL}"),
+    ("without-the-content-promised", [headers(1, with_length(1))], f"stream {PROTOCOL}"),
+    ("with-no-content-promised", [headers(1, with_length(0))], "ok"),
+    ("padding-is-no-content",
+     [headers(1, with_length(1), ends=False), frame(0, 1, b"\x03a\0\0\0", PADDED | 1)], "ok"),
+    ("padding-longer-than-data", [OPEN, frame(0, 1, b"\x04a\0\0", PADDED)],
+     f"connection {PROTOCOL}"),
+    # 6.3
+    ("priority", [frame(PRIORITY, 1, bytes(5))], "ok"),
+    ("priority-of-the-connection", [frame(PRIORITY, 0, bytes(5))], f"connection {PROTOCOL}"),
+    ("priority-of-a-wrong-length", [OPEN, frame(PRIORITY, 1, bytes(4))], f"stream {SIZE}"),
+    ("priority-of-a-wrong-length-idle", [frame(PRIORITY, 1, bytes(4))], f"connection {SIZE}"),
+    ("priority-on-itself", [OPEN, frame(PRIORITY, 1, DEPENDENT)], f"stream {PROTOCOL}"),
+    ("priority-on-itself-idle", [frame(PRIORITY, 1, DEPENDENT)], f"connection {PROTOCOL}"),
+    # 6.4
+    ("reset", [OPEN, rst(1)], "ok"),
+    ("reset-of-the-connection", [rst(0)], f"connection {PROTOCOL}"),
+    ("reset-of-a-wrong-length", [OPEN, frame(RST_STREAM, 1, bytes(3))], f"connection {SIZE}"),
+    # 6.5
+    ("settings", [settings((1, 0), (2, 0), (3, 0), (4, 0), (5, 16_384), (6, 0), (99, 7))], "ok"),
+    ("settings-of-a-stream", [frame(SETTINGS, 1)], f"connection {PROTOCOL}"),
+    ("settings-of-a-wrong-length", [frame(SETTINGS, 0, bytes(5))], f"connection {SIZE}"),
+    ("ack-with-a-payload", [frame(SETTINGS, 0, bytes(6), ACK)], f"connection {SIZE}"),
+    ("ack-that-nobody-waits-for", [SETTINGS_ACK, SETTINGS_ACK], "ok"),
+    ("push-neither-on-nor-off", [settings((2, 2))], f"connection {PROTOCOL}"),
+    ("window-too-large", [settings((4, 2**31))], f"connection {FLOW}"),
+    ("largest-window", [settings((4, 2**31 - 1))], "ok"),
+    ("frame-size-too-small", [settings((5, 16_383))], f"connection {PROTOCOL}"),
+    ("frame-size-too-large", [settings((5, 2**24))], f"connection {PROTOCOL}"),
+    ("largest-frame-size", [settings((5, 2**24 - 1))], "ok"),
+    ("wrong-value-that-is-replaced", [settings((5, 1), (5, 16_384))], f"connection {PROTOCOL}"),
+    ("settings-of-33-lines", [settings(*[(99, 0)] * 33)], f"connection {CALM}"),
+    ("window-that-settings-overflow",
+     [HALF_CLOSED, update(1, 2**31 - 1 - 65_535), settings((4, 65_536))], f"connection {FLOW}"),
+    # 6.6, 8.4
+    ("push", [HALF_CLOSED, frame(PUSH_PROMISE, 1, bytes(4), END_HEADERS)],
+     f"connection {PROTOCOL}"),
+    # 6.7
+    ("ping", [frame(PING, 0, b"12345678")], "ok"),
+    ("answer-to-no-ping", [frame(PING, 0, b"12345678", ACK)], "ok"),
+    ("ping-of-a-stream", [frame(PING, 1, bytes(8))], f"connection {PROTOCOL}"),
+    ("ping-of-a-wrong-length", [frame(PING, 0, bytes(7))], f"connection {SIZE}"),
+    # 6.8
+    ("goaway", [frame(GOAWAY, 0, bytes(8) + b"bye")], "ok"),
+    ("goaway-of-a-stream", [frame(GOAWAY, 1, bytes(8))], f"connection {PROTOCOL}"),
+    ("goaway-of-a-wrong-length", [frame(GOAWAY, 0, bytes(7))], f"connection {SIZE}"),
+    # 6.9
+    ("update-of-the-connection", [update(0, 1)], "ok"),
+    ("update-of-a-wrong-length", [frame(WINDOW_UPDATE, 0, bytes(3))], f"connection {SIZE}"),
+    ("update-by-nothing", [update(0, 0)], f"connection {PROTOCOL}"),
+    ("update-of-a-stream-by-nothing", [OPEN, update(1, 0)], f"stream {PROTOCOL}"),
+    ("reserved-bit-of-an-increment", [OPEN, update(1, 2**31)], f"stream {PROTOCOL}"),
+    ("window-that-overflows", [update(0, 2**31 - 65_535)], f"connection {FLOW}"),
+    ("window-that-is-full", [update(0, 2**31 - 1 - 65_535)], "ok"),
+    ("stream-window-that-overflows", [OPEN, update(1, 2**31 - 65_535)], f"stream {FLOW}"),
+    ("update-by-nothing-after-the-client-reset", [OPEN, rst(1), update(1, 0)],
+     f"connection {PROTOCOL}"),
+    ("more-than-the-stream-admits", [
+        headers(1, POST, ends=False), *[content(1, bytes(16_384))] * 3, content(1, bytes(16_384)),
+    ], f"stream {FLOW}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("frames", "verdict"), [pytest.param(case[1], case[2], id=case[0]) for case in FRAMES]
+)
+def test_frames_end_in_the_verdict_of_the_rule(frames: list[bytes], verdict: str) -> None:
+    peer = Peer.connected()
+    events = peer.send(*frames)
+    failed = [event for event in events if isinstance(event, ConnectionFailed)]
+    assert (len(failed) == 1) == verdict.startswith("connection")
+    assert (peer.session.failure is not None) == bool(failed)
+    assert peer.verdict() == verdict
+
+
+@pytest.mark.parametrize(
+    ("frames", "verdict"),
+    [
+        pytest.param(frames, verdict, id=name)
+        for name, frames, verdict in FRAMES
+        if sum(map(len, frames)) < 1000  # the reader has a test of its own for long frames
+    ],
+)
+def test_bytes_that_come_one_by_one_end_in_the_same_verdict(
+    frames: list[bytes], verdict: str
+) -> None:
+    peer = Peer.connected()
+    for octet in b"".join(frames):
+        peer.session.receive(bytes((octet,)), 0.0)
+    assert peer.verdict() == verdict
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http-1"),
+        pytest.param(PREFACE[:-1] + b"x", id="last-byte-differs"),
+        pytest.param(PREFACE + SETTINGS_ACK, id="ack-first"),
+        pytest.param(PREFACE + frame(PING, 0, bytes(8)), id="ping-first"),
+        pytest.param(PREFACE + frame(0xBE, 0), id="unknown-frame-first"),
+        pytest.param(PREFACE + HALF_CLOSED, id="request-first"),
+    ],
+)
+def test_connection_that_begins_wrongly_fails(hello: bytes) -> None:
+    peer = Peer(Session(Limits(), now_s=0.0))
+    assert isinstance(peer.send(hello)[-1], ConnectionFailed)
+    assert peer.verdict() == f"connection {PROTOCOL}"
+
+
+def test_settings_are_the_first_bytes_and_reduce_the_table() -> None:
+    limits = Limits(max_streams=5, initial_window_bytes=1000, max_list_bytes=2000)
+    first = parse(Session(limits, now_s=0.0).take_output())[0]
+    assert repr(first.settings) == repr({1: 0, 3: 5, 4: 1000, 5: 16_384, 6: 2000})  # type: ignore[attr-defined]  # hyperframe's base class
+
+
+def test_nothing_is_read_after_a_failure() -> None:
+    peer = Peer.connected()
+    peer.send(update(0, 0), HALF_CLOSED)
+    assert peer.goaway() is not None
+    assert peer.send(headers(3)) == []
+    assert peer.session.take_output() == b""
+    assert peer.session.is_over
+    assert peer.session.open_streams == 0
+
+
+def test_what_came_before_the_fault_is_told() -> None:
+    events = Peer.connected().send(HALF_CLOSED, update(0, 0), headers(3))
+    assert [type(event) for event in events] == [RequestReceived, ConnectionFailed]
+
+
+def test_failure_names_the_last_stream() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1), headers(7), update(0, 0))
+    goaway = peer.goaway()
+    assert goaway is not None
+    assert goaway.last_stream_id == 7
+    assert goaway.additional_data == b"A window is not opened by 0."
+
+
+# Requests.
+
+
+def test_request_becomes_fields() -> None:
+    lines = [
+        *GET,
+        (b"accept", b"*/*"),
+        (b"accept", b"text/html"),
+        (b"cookie", b"a"),
+        (b"cookie", b"b"),
+    ]
+    (event,) = Peer.connected().send(headers(1, lines))
+    assert isinstance(event, RequestReceived)
+    assert (event.stream_id, event.ends) == (1, True)
+    request = event.fields
+    assert (request.method, request.scheme, request.path) == (b"GET", b"http", b"/config.json")
+    assert request.authority == b"mirror.example"
+    assert request.fields == {b"accept": b"*/*, text/html", b"cookie": b"a; b"}
+
+
+def test_content_is_reported_and_the_end_too() -> None:
+    events = Peer.connected().send(OPEN, content(1, b"abc"), content(1, b"", ends=True))
+    assert events[1:] == [
+        ContentReceived(stream_id=1, size_bytes=3),
+        RequestEnded(stream_id=1),
+    ]
+
+
+def test_trailers_end_the_request() -> None:
+    events = Peer.connected().send(OPEN, headers(1, TRAILERS))
+    assert events[1:] == [RequestEnded(stream_id=1)]
+
+
+def test_malformed_request_is_reset_without_an_event() -> None:
+    peer = Peer.connected()
+    assert peer.send(headers(1, [*GET, (b"connection", b"close")]), headers(3)) != []
+    assert peer.resets() == [(1, Code.PROTOCOL_ERROR)]
+    assert peer.session.open_streams == 1
+
+
+def test_fault_of_a_known_stream_is_reported() -> None:
+    events = Peer.connected().send(HALF_CLOSED, content(1, b"x"))
+    assert events[1:] == [StreamReset(stream_id=1, code=Code.STREAM_CLOSED)]
+
+
+def test_reset_of_the_client_is_reported_with_its_code() -> None:
+    events = Peer.connected().send(HALF_CLOSED, rst(1, 0xBEEF))
+    assert events[1:] == [StreamReset(stream_id=1, code=0xBEEF)]
+
+
+def test_request_with_too_many_fields_is_to_be_answered_431() -> None:
+    peer = Peer.connected()
+    events = peer.send(headers(1, [*GET, *[(b"a", b"b")] * 97]), headers(3))
+    assert events[0] == RequestRefused(stream_id=1, status=431, ends=True)
+    assert isinstance(events[1], RequestReceived)
+    assert peer.resets() == []
+    assert parse(peer.session.headers(1, b"\x08\x03431", ends=True))[0].stream_id == 1
+
+
+def test_settings_acknowledged_is_reported_once() -> None:
+    session = Session(Limits(), now_s=0.0)
+    assert session.receive(HELLO, 0.0) == [PeerReady()]
+    assert session.receive(SETTINGS_ACK, 0.0) == []
+
+
+def test_ping_is_answered_with_its_bytes() -> None:
+    peer = Peer.connected()
+    peer.send(frame(PING, 0, b"\x012345678"[:8]))
+    assert peer.session.take_output() == frame(PING, 0, b"\x012345678"[:8], ACK)
+
+
+def test_answer_to_a_ping_is_reported_once() -> None:
+    peer = Peer.connected()
+    peer.session.ping()
+    sent = peer.session.take_output()
+    answer = frame(PING, 0, sent[9:], ACK)
+    assert peer.send(frame(PING, 0, b"forged..", ACK)) == []
+    assert peer.send(answer, answer) == [PingAnswered()]
+
+
+def test_settings_are_acknowledged() -> None:
+    peer = Peer.connected()
+    peer.send(settings((3, 1)))
+    assert peer.session.take_output() == SETTINGS_ACK
+
+
+# The table of the client's encoder.
+
+
+def test_client_that_acknowledged_owes_a_reduction() -> None:
+    peer = Peer.connected(acknowledges=True)
+    assert [type(e) for e in peer.send(headers(1, lead=REDUCTION), headers(3))] == [
+        RequestReceived,
+        RequestReceived,
+    ]
+    late = Peer.connected(acknowledges=True)
+    late.send(headers(1))
+    assert late.verdict() == f"connection {COMPRESSION}"
+
+
+def test_client_that_acknowledged_must_not_refer_to_the_table() -> None:
+    indexed = b"\x40\x01a\x01b"  # kept in the table
+    before = Peer.connected()
+    assert before.send(headers(1, lead=b""), frame(HEADERS, 3, literals(GET) + indexed, 5)) != []
+    assert before.send(frame(HEADERS, 5, literals(GET) + b"\xbe", 5)) != []
+    assert before.verdict() == "ok"
+    after = Peer.connected(acknowledges=True)
+    after.send(frame(HEADERS, 1, REDUCTION + literals(GET) + indexed + b"\xbe", 5))
+    assert after.verdict() == f"connection {COMPRESSION}"
+
+
+# Concurrency, closed streams, flow control of what is received.
+
+
+def test_streams_beyond_the_limit_are_refused_and_the_table_stays_in_step() -> None:
+    peer = Peer.connected(Limits(max_streams=1))
+    peer.send(headers(1))
+    events = peer.send(frame(HEADERS, 3, b"\x40\x01a\x01b" + literals(GET), 5))
+    assert events == []
+    assert peer.resets() == [(3, Code.REFUSED_STREAM)]
+    peer.session.headers(1, b"\x88", ends=True)
+    (event,) = peer.send(frame(HEADERS, 5, literals(GET) + b"\xbe", 5))
+    assert isinstance(event, RequestReceived)
+    assert event.fields.fields == {b"a": b"b"}
+
+
+def test_frames_under_way_when_a_stream_was_reset_are_dropped() -> None:
+    peer = Peer.connected()
+    peer.send(OPEN)
+    peer.session.reset(1, Code.NO_ERROR)
+    assert peer.resets() == [(1, Code.NO_ERROR)]
+    assert peer.send(content(1, b"abc"), headers(1, TRAILERS), rst(1), update(1, 0)) == []
+    assert peer.session.take_output() == b""
+
+
+def test_closed_by_both_ends_is_closed() -> None:
+    peer = Peer.connected()
+    peer.send(HALF_CLOSED)
+    peer.session.headers(1, b"\x88", ends=True)
+    assert peer.session.open_streams == 0
+    assert peer.send(update(1, 5), rst(1), frame(PRIORITY, 1, bytes(5))) == []
+    assert peer.verdict() == "ok"
+    peer.send(content(1, b"x"))
+    assert peer.verdict() == f"connection {CLOSED}"
+
+
+def test_request_that_ends_after_its_response_closes_silently() -> None:
+    peer = Peer.connected()
+    peer.send(OPEN)
+    peer.session.headers(1, b"\x88", ends=True)
+    assert peer.session.open_streams == 1
+    assert peer.send(content(1, b"", ends=True)) == []
+    assert peer.session.open_streams == 0
+
+
+def test_connection_window_is_opened_again_also_by_dropped_content() -> None:
+    peer = Peer.connected(Limits(initial_window_bytes=65_535))
+    peer.send(OPEN)
+    peer.session.reset(1, Code.NO_ERROR)
+    peer.session.take_output()
+    for _ in range(20):
+        peer.send(content(1, bytes(16_000)))
+    increments = [f.window_increment for f in parse(peer.session.take_output())]  # type: ignore[attr-defined]  # hyperframe's base class
+    assert sum(increments) >= 20 * 16_000 - 32_768
+
+
+def test_window_of_content_shrinks_with_the_acknowledgement() -> None:
+    peer = Peer.connected(Limits(initial_window_bytes=10))
+    assert len(peer.send(OPEN, content(1, bytes(20)), SETTINGS_ACK)) == 3
+    assert peer.send(content(1, b"")) == []
+    assert peer.send(content(1, b"x")) == [StreamReset(stream_id=1, code=Code.FLOW_CONTROL_ERROR)]
+    peer.send(headers(3, POST, ends=False, lead=REDUCTION), content(3, bytes(10)), content(3, b"x"))
+    assert peer.resets() == [(1, Code.FLOW_CONTROL_ERROR), (3, Code.FLOW_CONTROL_ERROR)]
+
+
+# Sending.
+
+
+def test_both_windows_bound_what_is_sent() -> None:
+    peer = Peer.connected()
+    peer.send(settings((4, 100)), headers(1), headers(3))
+    session = peer.session
+    assert session.allowance(1) == 100
+    frames = session.data(1, b"a" * 100, ends=False)
+    assert b"".join(bytes(part) for part in frames) == content(1, b"a" * 100)
+    assert (session.allowance(1), session.allowance(3)) == (0, 100)
+    with pytest.raises(ValueError, match="1"):
+        session.data(1, b"a", ends=False)
+    assert peer.send(update(1, 70_000)) == [SendAllowed(stream_id=1)]
+    assert session.allowance(1) == 65_435
+
+
+def test_content_is_cut_into_frames_without_copies() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1))
+    source = memoryview(bytes(range(256)) * 160)
+    frames = peer.session.data(1, source, ends=True)
+    assert [len(part) for part in frames] == [9, 16_384, 9, 16_384, 9, 8192]
+    assert all(isinstance(part, memoryview) and part.obj is source.obj for part in frames[1::2])
+    parsed = parse(b"".join(bytes(part) for part in frames))
+    assert [sorted(f.flags) for f in parsed] == [[], [], ["END_STREAM"]]
+    assert peer.session.open_streams == 0
+
+
+def test_connection_window_that_was_used_up_opens_for_all_streams() -> None:
+    peer = Peer.connected()
+    peer.send(settings((4, 100_000)), headers(1), headers(3))
+    peer.session.data(1, bytes(65_535), ends=False)
+    assert (peer.session.allowance(1), peer.session.allowance(3)) == (0, 0)
+    assert peer.send(update(1, 5)) == []
+    assert peer.send(update(0, 5)) == [SendAllowed(stream_id=0)]
+    assert (peer.session.allowance(1), peer.session.allowance(3)) == (5, 5)
+
+
+def test_end_without_content_needs_no_window() -> None:
+    peer = Peer.connected()
+    peer.send(settings((4, 0)), headers(1))
+    assert peer.session.allowance(1) == 0
+    (head, rest) = peer.session.data(1, b"", ends=True)
+    assert bytes(head) == content(1, b"", ends=True)
+    assert len(rest) == 0
+
+
+def test_window_below_zero_admits_nothing_until_it_is_above() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1))
+    peer.session.data(1, bytes(1000), ends=False)
+    peer.send(settings((4, 100)))
+    assert peer.session.allowance(1) == 0
+    assert peer.send(update(1, 900)) == []
+    assert peer.send(update(1, 1)) == [SendAllowed(stream_id=1)]
+    assert peer.send(settings((4, 101))) == [SendAllowed(stream_id=0)]
+    assert peer.session.allowance(1) == 2
+
+
+def test_size_update_stands_before_the_first_block_after_settings() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1), headers(3), headers(5))
+    session = peer.session
+    assert session.headers(1, b"\x88", ends=True)[9:] == b"\x20\x88"
+    assert session.headers(3, b"\x88", ends=True)[9:] == b"\x88"
+    peer.send(settings())
+    assert session.headers(5, b"\x88", ends=True)[9:] == b"\x20\x88"
+
+
+def test_long_block_goes_on_in_continuations() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1))
+    sent = peer.session.headers(1, b"\x88" * 40_000, ends=True)
+    frames = parse(sent)
+    assert [f.type for f in frames] == [1, 9, 9]
+    assert [sorted(f.flags) for f in frames] == [["END_STREAM"], [], ["END_HEADERS"]]
+    assert b"".join(f.data for f in frames) == b"\x20" + b"\x88" * 40_000  # type: ignore[attr-defined]  # hyperframe's base class
+
+
+def test_calls_for_a_stream_that_is_over_do_nothing() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1), rst(1))
+    session = peer.session
+    assert session.headers(1, b"\x88", ends=False) == b""
+    assert session.data(1, b"abc", ends=True) == []
+    assert session.allowance(1) == 0
+    session.reset(1, Code.CANCEL)
+    assert session.take_output() == b""
+
+
+# The end of a connection.
+
+
+def test_drain_in_two_steps_refuses_only_after_the_second() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1))
+    peer.session.go_away(ALL_STREAMS)
+    first = peer.goaway()
+    assert first is not None
+    assert (first.last_stream_id, first.error_code) == (ALL_STREAMS, 0)
+    assert len(peer.send(headers(3))) == 1
+    peer.session.go_away()
+    second = peer.goaway()
+    assert second is not None
+    assert second.last_stream_id == 3
+    assert peer.send(headers(5)) == []
+    assert peer.resets() == [(5, Code.REFUSED_STREAM)]
+    assert not peer.session.is_over
+    peer.session.headers(1, b"\x88", ends=True)
+    peer.session.headers(3, b"\x88", ends=True)
+    assert peer.session.is_over
+
+
+def test_last_stream_of_a_drain_never_grows() -> None:
+    peer = Peer.connected()
+    peer.send(headers(1))
+    peer.session.go_away()
+    peer.session.go_away(ALL_STREAMS)
+    goaway = peer.goaway()
+    assert goaway is not None
+    assert goaway.last_stream_id == 1
+
+
+def test_failure_after_a_drain_does_not_name_streams_that_were_refused() -> None:
+    """Section 6.8: what a GOAWAY names never grows; the client repeats what lies above it."""
+    peer = Peer.connected()
+    peer.send(headers(1))
+    peer.session.go_away()
+    peer.send(headers(3), frame(PING, 1, bytes(8)))
+    goaway = peer.goaway()
+    assert goaway is not None
+    assert (goaway.last_stream_id, goaway.error_code) == (1, Code.PROTOCOL_ERROR)
+
+
+def test_client_that_goes_away_is_still_answered() -> None:
+    peer = Peer.connected()
+    assert peer.send(headers(1), frame(GOAWAY, 0, bytes(7) + b"\x02"))[1] == PeerGoingAway(code=2)
+    assert not peer.session.is_over
+    assert peer.session.headers(1, b"\x88", ends=True) != b""
+    assert peer.session.is_over
+
+
+# Upgrade.
+
+
+def test_upgraded_request_is_stream_1_and_has_ended() -> None:
+    session = Session(Limits(), now_s=0.0)
+    session.upgrade(b"\x00\x04\x00\x00\x00\x07")
+    assert session.allowance(1) == 7
+    assert session.headers(1, b"\x88", ends=False)[9:] == b"\x20\x88"
+    events = session.receive(HELLO + headers(3, lead=REDUCTION), 0.0)
+    assert [type(event) for event in events] == [PeerReady, RequestReceived]
+    assert session.allowance(1) == 7  # the client's SETTINGS do not repeat the window
+    session.data(1, b"abc", ends=True)
+    assert session.open_streams == 1
+
+
+def test_upgrade_with_wrong_settings_fails() -> None:
+    session = Session(Limits(), now_s=0.0)
+    session.upgrade(b"\x00\x04\xff\xff\xff\xff")
+    assert session.failure is not None
+    assert session.failure.code == Code.FLOW_CONTROL_ERROR
+
+
+def test_content_on_the_upgraded_stream_is_a_fault() -> None:
+    session = Session(Limits(), now_s=0.0)
+    session.upgrade(b"")
+    events = session.receive(HELLO + content(1, b"x"), 0.0)
+    assert events[-1] == StreamReset(stream_id=1, code=Code.STREAM_CLOSED)
+
+
+def test_states_are_told_by_repr() -> None:
+    peer = Peer.connected()
+    peer.send(HALF_CLOSED)
+    assert "open=1 last=1" in repr(peer.session)
+    peer.send(update(0, 0))
+    assert repr(peer.session).startswith("<Session failed")
+
+
+def test_calls_after_a_failure_do_nothing() -> None:
+    peer = Peer.connected()
+    peer.send(HALF_CLOSED, update(0, 0))
+    peer.session.take_output()
+    peer.session.go_away()
+    peer.session.ping()
+    peer.session.reset(1, Code.CANCEL)
+    assert peer.session.take_output() == b""
+    assert peer.session.last_stream_id == 1
+
+
+@pytest.mark.parametrize(
+    ("subject", "state"),
+    [
+        pytest.param(SendWindow(5), "<SendWindow 5>", id="send-window"),
+        pytest.param(ReceiveWindow(), "<ReceiveWindow 65535>", id="receive-window"),
+        pytest.param(
+            StreamState(3, send_bytes=0, receive_bytes=0), "<StreamState 3 open>", id="stream"
+        ),
+        pytest.param(
+            Receiver(SharedState(Limits(), 0.0)),
+            "<Receiver <BlockAssembly stream=0 bytes=0> <BlockDecoder table=4096>>",
+            id="receiver",
+        ),
+    ],
+)
+def test_parts_tell_their_state(subject: object, state: str) -> None:
+    assert repr(subject) == state
