@@ -5,6 +5,9 @@ Rules:
 2. A value is this cache's name and an *outcome*: `hit` or `fwd=…` with their parameters, as text.
    The outcome travels through the worker-keeper protocol; the name is added where it is sent.
 3. Whatever is not a token is written as a quoted string, so no value can break the field.
+4. The keeper knows what became of a request, the worker why it was asked and how fresh the answer
+   is by its clock; `with_reason` and `with_ttl` put the three together.
+5. `key` is not sent: it would repeat the request's own path.
 
 Units: `ttl` in seconds of freshness left, negative when stale.
 
@@ -16,6 +19,8 @@ from __future__ import annotations
 import enum
 import re
 from typing import Final
+
+from mirror.http.structured import bare_item
 
 
 class Forward(enum.Enum):
@@ -31,8 +36,9 @@ class Forward(enum.Enum):
     PARTIAL = "partial"
 
 
-_TOKEN: Final = re.compile(r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*")
-_NOT_PRINTABLE: Final = re.compile(r"[^\x20-\x7e]")
+STALE_WHILE_REVALIDATE: Final = "stale-while-revalidate"  # details: why a stale response serves
+STALE_IF_ERROR: Final = "stale-if-error"
+_REASON: Final = re.compile(r"fwd=[a-z-]+")
 # As `_detail` writes it: a token or a string.
 _DETAIL: Final = re.compile(r'; detail=("(?:[^"\\]|\\.)*"|[^; "]+)')
 _ESCAPED: Final = re.compile(r"\\(.)")
@@ -64,6 +70,19 @@ def forwarded(
     )
 
 
+def with_reason(outcome: str, reason: Forward) -> str:
+    """Return `outcome` with the worker's reason in place of the keeper's; a hit has none."""
+    return _REASON.sub(f"fwd={reason.value}", outcome, count=1)
+
+
+def with_ttl(outcome: str, ttl_s: int | None) -> str:
+    """Return `outcome` saying how fresh the response is, unless it does; None: it never ends."""
+    if ttl_s is None or "; ttl=" in outcome:
+        return outcome
+    kind, separator, parameters = outcome.partition("; ")
+    return f"{kind}; ttl={ttl_s}{separator}{parameters}"
+
+
 def with_detail(outcome: str, detail: str) -> str:
     """Return `outcome` saying `detail` too; a parameter stands once, so two share its value."""
     found = _DETAIL.search(outcome)
@@ -77,7 +96,7 @@ def with_detail(outcome: str, detail: str) -> str:
 
 def cache_status(name: str, outcome: str) -> bytes:
     """The field value: `rust-mirror; hit; ttl=57`."""
-    return f"{_bare_item(name)}; {outcome}".encode("ascii")
+    return f"{bare_item(name)}; {outcome}".encode("ascii")
 
 
 def _parameter(key: str, number: int | None) -> str:
@@ -85,12 +104,4 @@ def _parameter(key: str, number: int | None) -> str:
 
 
 def _detail(detail: str) -> str:
-    return f"; detail={_bare_item(detail[:_DETAIL_LIMIT])}" if detail else ""
-
-
-def _bare_item(text: str) -> str:
-    """A token where possible, else a string (RFC 9651, section 3.3)."""
-    if _TOKEN.fullmatch(text):
-        return text
-    safe = _NOT_PRINTABLE.sub("?", text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{safe}"'
+    return f"; detail={bare_item(detail[:_DETAIL_LIMIT])}" if detail else ""

@@ -9,7 +9,8 @@ Rules:
 4. A malformed list of entity tags matches nothing: If-None-Match then gives the whole answer, and
    If-Match fails, which is the safe side of both.
 5. A malformed date is ignored, as sections 13.1.3 and 13.1.4 demand; so is a date when the
-   representation has no Last-Modified (0).
+   representation has no Last-Modified (0). An If-Range that is no validator, or a date then, fails.
+6. Values are as long as a request head may be; every pattern here takes linear time.
 
 Several field lines of one name are joined with ", " before they come here. Does not know about
 methods that change something: this server has none.
@@ -60,13 +61,20 @@ _SAFE_METHODS: Final = frozenset((b"GET", b"HEAD"))
 _GZIP_SUFFIX: Final = b'-gzip"'
 
 
-def evaluate(method: bytes, conditions: Conditions, etag: bytes, last_modified: int) -> Verdict:
+def evaluate(
+    method: bytes,
+    conditions: Conditions,
+    etag: bytes,
+    last_modified: int,
+    *,
+    now: float | None = None,
+) -> Verdict:
     """Evaluate all preconditions but If-Range.
 
     `etag` is the whole strong entity tag with its quotes; `last_modified` is in Unix seconds,
-    0 when unknown.
+    0 when unknown. `now` decides the century of two-digit years (`dates`, rule 3).
     """
-    if _is_overtaken(conditions, etag, last_modified):
+    if _is_overtaken(conditions, etag, last_modified, now):
         return Verdict.FAILED
     if conditions.if_none_match is not None:
         if not _none_match_names(conditions.if_none_match, etag):
@@ -74,13 +82,18 @@ def evaluate(method: bytes, conditions: Conditions, etag: bytes, last_modified: 
         return Verdict.NOT_MODIFIED if method in _SAFE_METHODS else Verdict.FAILED
     if conditions.if_modified_since is None or method not in _SAFE_METHODS:
         return Verdict.PROCEED
-    since = _comparable_date(conditions.if_modified_since, last_modified)
+    since = _comparable_date(conditions.if_modified_since, last_modified, now)
     is_unmodified = since is not None and last_modified <= since
     return Verdict.NOT_MODIFIED if is_unmodified else Verdict.PROCEED
 
 
 def range_applies(
-    if_range: bytes | None, etag: bytes, last_modified: int, *, received_at: float = math.inf
+    if_range: bytes | None,
+    etag: bytes,
+    last_modified: int,
+    *,
+    received_at: float = math.inf,
+    now: float | None = None,
 ) -> bool:
     """Whether a Range field may be honoured (section 13.1.5); without If-Range it may.
 
@@ -92,7 +105,7 @@ def range_applies(
         return True
     if _ONE_TAG.fullmatch(if_range):
         return if_range == etag and not etag.startswith(b"W/")
-    date = parse_http_date(if_range)
+    date = _comparable_date(if_range, last_modified, now)
     return date is not None and date == last_modified and received_at - last_modified >= 1
 
 
@@ -102,14 +115,16 @@ def entity_tags(value: bytes) -> tuple[bytes, ...]:
     return tuple(_ONE_TAG.findall(value)) if _TAG_LIST.fullmatch(value) else ()
 
 
-def _is_overtaken(conditions: Conditions, etag: bytes, last_modified: int) -> bool:
+def _is_overtaken(
+    conditions: Conditions, etag: bytes, last_modified: int, now: float | None
+) -> bool:
     """If-Match, else If-Unmodified-Since: whether the client's knowledge is out of date."""
     if conditions.if_match is not None:
         wanted = conditions.if_match.strip(b" \t")
         return wanted != b"*" and (etag.startswith(b"W/") or etag not in entity_tags(wanted))
     if conditions.if_unmodified_since is None:
         return False
-    since = _comparable_date(conditions.if_unmodified_since, last_modified)
+    since = _comparable_date(conditions.if_unmodified_since, last_modified, now)
     return since is not None and last_modified > since
 
 
@@ -128,5 +143,6 @@ def _opaque_of(tag: bytes) -> bytes:
     return tag[: -len(_GZIP_SUFFIX)] + b'"' if tag.endswith(_GZIP_SUFFIX) else tag
 
 
-def _comparable_date(value: bytes, last_modified: int) -> int | None:
-    return parse_http_date(value) if last_modified else None
+def _comparable_date(value: bytes, last_modified: int, now: float | None) -> int | None:
+    # 0 says that there is no Last-Modified: the epoch itself must not equal it.
+    return parse_http_date(value, now=now) if last_modified else None

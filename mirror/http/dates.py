@@ -4,8 +4,9 @@ Rules:
 1. A field value that is not exactly one of the three forms is None, never a guess.
 2. The name of the weekday must exist but is not compared with the date: a recipient gains nothing
    by refusing an otherwise exact date (section 5.6.7 asks for robust parsers).
-3. Two-digit years from 77 on are 19xx: what would lie more than 50 years ahead is past. The pivot
-   is fixed because a pure function has no clock; no Rust file is older than 2010.
+3. A two-digit year is of the century of `now`; what then lies more than 50 years ahead is of the
+   one before (section 5.6.7). Without `now`, years from 77 on are 19xx: no Rust file is older than
+   2010, so no upstream's date depends on it.
 
 Units: Unix seconds, UTC. Does not use `datetime` or `email.utils`: both accept far more than HTTP
 does ("Sun, 6 Nov 94", time zones, comments).
@@ -27,6 +28,7 @@ _MONTH_LENGTHS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _TWO_DIGITS: Final = tuple(b"%02d" % number for number in range(100))
 
 _PIVOT_YEAR: Final = 77
+_AHEAD_YEARS: Final = 50
 _DAY_S: Final = 86_400
 _LAST_S: Final = 253_402_300_799  # 9999-12-31T23:59:59Z: a fifth digit of the year has no form
 
@@ -46,18 +48,21 @@ _ASCTIME: Final = re.compile(
 )
 
 
-def parse_http_date(value: str | bytes) -> int | None:
+def parse_http_date(value: str | bytes, *, now: float | None = None) -> int | None:
     """Return the Unix time that `value` names, or None when it is no HTTP-date."""
     raw = value.encode("utf-8", "replace") if isinstance(value, str) else value
     found = _IMF_FIXDATE.fullmatch(raw) or _RFC_850.fullmatch(raw) or _ASCTIME.fullmatch(raw)
     if found is None:
         return None
-    year = int(found["year"])
-    if len(found["year"]) == 2:
-        year += 1900 if year >= _PIVOT_YEAR else 2000
-    day = _days_since_epoch(year, _MONTHS[found["month"]], int(found["day"]))
     second = _second_of_day(int(found["hour"]), int(found["minute"]), int(found["second"]))
-    return None if day is None or second is None else day * _DAY_S + second
+    if second is None:
+        return None
+    year, month, day = int(found["year"]), _MONTHS[found["month"]], int(found["day"])
+    if len(found["year"]) == 4:
+        return _unix_time(year, month, day, second)
+    if now is None:
+        return _unix_time(year + (1900 if year >= _PIVOT_YEAR else 2000), month, day, second)
+    return _of_two_digits(year, month, day, second, now)
 
 
 def format_http_date(unix_s: int) -> bytes:
@@ -83,6 +88,21 @@ def _second_of_day(hour: int, minute: int, second: int) -> int | None:
     if hour > 23 or minute > 59 or second > 60:
         return None
     return hour * 3600 + minute * 60 + second
+
+
+def _of_two_digits(year: int, month: int, day: int, second: int, now: float) -> int | None:
+    """The time of a two-digit year as who reads it at `now` must take it."""
+    this_year, this_month, this_day = _civil_date(int(now) // _DAY_S)
+    year += this_year - this_year % 100
+    # Compared field by field: 50 years after 29 February there may be no such day.
+    written = (year, month, day, second)
+    latest = (this_year + _AHEAD_YEARS, this_month, this_day, int(now) % _DAY_S)
+    return _unix_time(year - 100 if written > latest else year, month, day, second)
+
+
+def _unix_time(year: int, month: int, day: int, second: int) -> int | None:
+    days = _days_since_epoch(year, month, day)
+    return None if days is None else days * _DAY_S + second
 
 
 def _days_since_epoch(year: int, month: int, day: int) -> int | None:

@@ -1,4 +1,4 @@
-"""The digest fields of RFC 9530: `Repr-Digest` and `Want-Repr-Digest`.
+"""The digest fields of RFC 9530: `Repr-Digest`, `Content-Digest`, and the wishes for them.
 
 Rules:
 1. The digest is of the whole selected representation, also on a 206 and on the answer to HEAD: a
@@ -11,7 +11,10 @@ Rules:
    and a digest that a client cannot use costs it nothing.
 5. A value above `MAX_WISH_BYTES` is ignored too. Reading 16 KiB of members takes 4 ms, a hundred
    times what the rest of a request does; who knows all algorithms that there are needs 200 bytes.
+6. `Content-Digest` is of the content of one message. It is stated when it is asked for with a
+   preference above 0 and known without reading: the content of a 200 to GET is the representation.
 
+Does not: state a digest of the content of 206, or of an answer made here.
 Runs in: worker. Pure.
 """
 
@@ -46,6 +49,11 @@ def repr_digest_line(sha256: bytes) -> bytes:
     return b"Repr-Digest: sha-256=:%b:\r\n" % binascii.b2a_base64(sha256, newline=False)
 
 
+def content_digest_line(repr_digest: bytes) -> bytes:
+    """Return the field line of content that is the whole representation of `repr_digest`."""
+    return repr_digest.replace(b"Repr-Digest", b"Content-Digest", 1)
+
+
 def wants_sha256(value: bytes | None) -> bool:
     """Whether `Repr-Digest` is welcome to who sent this `Want-Repr-Digest` (None: no such field).
 
@@ -55,6 +63,14 @@ def wants_sha256(value: bytes | None) -> bool:
         return True
     wanted = _preferences(value.strip(b" ").decode("latin-1"))
     return wanted is None or wanted.get(_SHA_256) != 0
+
+
+def asks_for_sha256(value: bytes | None) -> bool:
+    """Whether who sent this `Want-Content-Digest` wants a SHA-256; what is malformed is ignored."""
+    if value is None or len(value) > MAX_WISH_BYTES:
+        return False
+    wanted = _preferences(value.strip(b" ").decode("latin-1"))
+    return wanted is not None and wanted.get(_SHA_256, 0) > 0
 
 
 def _preferences(text: str) -> dict[str, int] | None:

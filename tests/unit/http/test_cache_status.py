@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.http.cache_status import Forward, cache_status, forwarded, hit, with_detail
+from mirror.http.cache_status import (
+    Forward,
+    cache_status,
+    forwarded,
+    hit,
+    with_detail,
+    with_reason,
+    with_ttl,
+)
+from tests.structured_fields import parse_single
 
 
 @pytest.mark.parametrize(
@@ -65,3 +74,34 @@ def test_any_detail_stays_in_one_visible_bounded_value(detail: str) -> None:
     value = cache_status("m", hit(detail=detail))
     assert all(0x20 <= byte < 0x7F for byte in value)
     assert len(value) < 200
+
+
+@pytest.mark.parametrize(
+    ("outcome", "ttl_s", "expected"),
+    [
+        pytest.param("hit", 57, "hit; ttl=57", id="hit"),
+        pytest.param("hit", None, "hit", id="never-ends"),
+        pytest.param("hit; ttl=3", 57, "hit; ttl=3", id="said-already"),
+        pytest.param("hit; detail=memory", 57, "hit; ttl=57; detail=memory", id="detail"),
+        pytest.param(
+            "fwd=stale; fwd-status=304", -2, "fwd=stale; ttl=-2; fwd-status=304", id="fwd"
+        ),
+    ],
+)
+def test_ttl_is_said_once(outcome: str, ttl_s: int | None, expected: str) -> None:
+    assert with_ttl(outcome, ttl_s) == expected
+    parse_single(cache_status("rust-mirror", expected).decode())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        pytest.param("fwd=stale; fwd-status=304", "fwd=request; fwd-status=304", id="forwarded"),
+        pytest.param(
+            "fwd=uri-miss; stored; collapsed", "fwd=request; stored; collapsed", id="flags"
+        ),
+        pytest.param("hit; detail=memory", "hit; detail=memory", id="hit"),
+    ],
+)
+def test_the_reason_is_the_workers(outcome: str, expected: str) -> None:
+    assert with_reason(outcome, Forward.REQUEST) == expected

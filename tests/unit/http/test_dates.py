@@ -38,6 +38,52 @@ def test_each_form_is_read(value: str, unix_s: int) -> None:
     assert parse_http_date(value.encode()) == unix_s
 
 
+# 2026-11-22T12:00:00Z
+NOON = 1_795_348_800.0
+
+
+@pytest.mark.parametrize(
+    ("value", "now", "year"),
+    [
+        pytest.param("Sunday, 22-Nov-26 12:00:00 GMT", NOON, 2026, id="this-year"),
+        pytest.param("Sunday, 22-Nov-00 12:00:00 GMT", NOON, 2000, id="first-of-the-century"),
+        pytest.param("Sunday, 22-Nov-76 12:00:00 GMT", NOON, 2076, id="exactly-50-years-ahead"),
+        pytest.param("Sunday, 22-Nov-76 12:00:01 GMT", NOON, 1976, id="a-second-more"),
+        pytest.param("Sunday, 23-Nov-76 00:00:00 GMT", NOON, 1976, id="a-day-more"),
+        pytest.param("Sunday, 01-Dec-76 00:00:00 GMT", NOON, 1976, id="a-month-more"),
+        pytest.param("Sunday, 01-Jan-77 00:00:00 GMT", NOON, 1977, id="a-year-more"),
+        pytest.param("Sunday, 01-Jan-99 00:00:00 GMT", NOON, 1999, id="last-of-the-century"),
+        pytest.param("Sunday, 01-Jan-77 00:00:00 GMT", NOON + 366 * 86_400, 2077, id="a-year-on"),
+        pytest.param("Sunday, 28-Feb-74 00:00:00 GMT", 1_709_208_000.0, 2074, id="on-a-leap-day"),
+        pytest.param("Sunday, 01-Mar-74 00:00:00 GMT", 1_709_208_000.0, 1974, id="after-it"),
+    ],
+)
+def test_a_two_digit_year_is_never_more_than_50_years_ahead(
+    value: str, now: float, year: int
+) -> None:
+    """RFC 9110 section 5.6.7."""
+    found = parse_http_date(value, now=now)
+    assert found is not None
+    assert datetime.datetime.fromtimestamp(found, datetime.UTC).year == year
+
+
+@given(now=st.integers(946_684_800, 4_102_444_799), year=st.integers(0, 99))
+def test_the_century_is_the_latest_that_is_near_enough(now: int, year: int) -> None:
+    found = parse_http_date(f"Sunday, 15-Jun-{year:02d} 00:00:00 GMT", now=float(now))
+    today = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    candidate = datetime.datetime(today.year - today.year % 100 + year, 6, 15, tzinfo=datetime.UTC)
+    limit = today.replace(year=today.year + 50, day=min(today.day, 28))
+    if (candidate.month, candidate.year) != (limit.month, limit.year):  # that month is in the table
+        if candidate > limit:
+            candidate = candidate.replace(year=candidate.year - 100)
+        assert found == candidate.timestamp()
+
+
+def test_four_digits_need_no_century() -> None:
+    assert parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT", now=NOON) == SAMPLE_S
+    assert parse_http_date("Sun Nov  6 08:49:37 1994", now=NOON) == SAMPLE_S
+
+
 @pytest.mark.parametrize(
     "value",
     [

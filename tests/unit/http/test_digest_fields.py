@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirror.http.digest_fields import MAX_WISH_BYTES, repr_digest_line, wants_sha256
+from mirror.http.digest_fields import (
+    MAX_WISH_BYTES,
+    asks_for_sha256,
+    content_digest_line,
+    repr_digest_line,
+    wants_sha256,
+)
 
 
 def test_the_example_of_the_rfc() -> None:
@@ -116,3 +122,30 @@ def test_a_wish_that_is_too_long_is_ignored_unread() -> None:
     for _ in range(1000):
         wants_sha256(b"a=1," * 4000)
     assert time.perf_counter() - begun < 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        pytest.param(None, False, id="no-field"),
+        pytest.param(b"", False, id="empty"),
+        pytest.param(b"sha-256=1", True, id="least"),
+        pytest.param(b"sha-512=3, sha-256=10, unixsum=0", True, id="rfc-example"),
+        pytest.param(b"sha-256=0", False, id="not-acceptable"),
+        pytest.param(b"sha-512=10", False, id="only-others-wanted"),
+        pytest.param(b"sha-256=5, sha-256=0", False, id="the-last-counts"),
+        pytest.param(b"sha-256", False, id="not-valid"),
+        pytest.param(b"sha-256=11", False, id="preference-above-10"),
+        pytest.param(b"sha-256=1" + b" " * MAX_WISH_BYTES, False, id="too-long"),
+    ],
+)
+def test_whether_a_content_digest_is_asked_for(value: bytes | None, asked: bool) -> None:
+    """Unlike `Repr-Digest` it is stated only when asked for: RFC 9530 section 4."""
+    assert asks_for_sha256(value) is asked
+
+
+@given(content=st.binary(max_size=64))
+def test_content_that_is_the_representation_has_its_digest(content: bytes) -> None:
+    line = repr_digest_line(hashlib.sha256(content).digest())
+    assert content_digest_line(line) == b"Content-Digest" + line[len(b"Repr-Digest") :]
+    assert content_digest_line(b"") == b""
