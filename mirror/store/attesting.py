@@ -76,6 +76,11 @@ class Attester:
                 return None
             return self._catalog.index.lookup(stored.entry.key)
 
+    def attest_blob(self, digest: bytes) -> bool:
+        """Hash a blob that no key may name; False when it is gone or was condemned."""
+        with self._holds.holding((digest,)):
+            return self._vouch_anew(digest) is not None
+
     def _may_be_here(self, digest: bytes) -> bool:
         if self._catalog.blobs.identify(digest) is not None:
             return True
@@ -118,7 +123,9 @@ class Attester:
 
     def _condemn(self, digest: bytes, seen: BlobSeen | None, why: str) -> None:
         with self._lock:
-            keys = self._catalog.drop_blob(digest)
+            # A variant has no key; who looks into the quarantine wants to know whose it was.
+            whose = self._catalog.read(lambda index: index.keys_of_variant(digest))
+            keys = self._catalog.drop_blob(digest) or whose
             reason = Reason(
                 keys=tuple(keys[:16]),
                 expected=digest.hex(),

@@ -81,6 +81,18 @@ class Budget:
             self.kept_bytes -= cost_bytes
         return cost_bytes > 0
 
+    def move_kept(self, partial: str) -> int:
+        """Count an idle partial as reserved; return what it counts. The caller holds `lock`."""
+        cost_bytes = self._kept.pop(partial, 0)
+        self.kept_bytes -= cost_bytes
+        self.reserved_bytes += cost_bytes
+        return cost_bytes
+
+    def kept_of(self, partial: str) -> int:
+        """Return what is counted for an idle partial; 0: it is not counted."""
+        with self.lock:
+            return self._kept.get(partial, 0)
+
     def kept_partials(self) -> list[str]:
         """Return the idle partials, the one kept longest first."""
         with self.lock:
@@ -120,6 +132,22 @@ class Reservation:
                 return False
             self._cost_bytes += cost_bytes
             self.nbytes += more_bytes
+            return True
+
+    def take_over(self, partial: str) -> bool:
+        """Count by this reservation what counted as an idle partial until here: it pays a part of
+        the promised bytes, or is made up for if it went meanwhile. False: there is no room."""
+        with self._budget.lock:
+            self._cost_bytes += self._budget.move_kept(partial)
+            short = footprint(self.nbytes) - self._cost_bytes
+            if short <= 0:
+                self._cost_bytes += short
+                self._budget.reserved_bytes += short
+                return True
+        if not self._take(short):
+            return False
+        with self._budget.lock:
+            self._cost_bytes += short
             return True
 
     def has_landed(self, length: int) -> None:

@@ -21,7 +21,7 @@ from mirror.clock import Clock
 from mirror.events import EventLog
 from mirror.store.blobs import BlobFiles
 from mirror.store.budget import Budget
-from mirror.store.changes import Changes
+from mirror.store.changes import Changes, Removed
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import GENERATION_PROOFS, Entry, Stored
 from mirror.store.files import Files, disk_errors
@@ -148,13 +148,26 @@ class Catalog:
         self.bump_epoch()
 
     def drop_blob(self, digest: bytes) -> list[str]:
-        """Remove a blob's row and every entry naming it, durably; return the keys."""
+        """Remove a blob's row and every entry naming it, durably; return the keys.
+
+        Its file is left to the caller, those of its variants go too.
+        """
         self.remove_heads(self.read(lambda index: index.keys_of(digest)), durable=True)
-        freed, keys = self.commit(lambda changes: changes.remove_blob(digest), durable=True)
-        self.budget.store(-freed)
-        if keys:
+
+        def change(changes: Changes) -> Removed:
+            removed = changes.remove_blob(digest)
+            changes.doom(removed.variants)
+            return removed
+
+        removed = self.commit(change, durable=True)
+        self.budget.store(-removed.freed_bytes)
+        if removed.keys:
             self.bump_epoch()
-        return keys
+        # What fails here is settled at the next start: the rows are gone, the note is there.
+        with contextlib.suppress(OSError):
+            for variant in removed.variants:
+                self.blobs.remove(variant)
+        return list(removed.keys)
 
     def remove_heads(self, keys: Iterable[str], *, durable: bool) -> None:
         with disk_errors(self._layout.heads):

@@ -5,6 +5,7 @@ Rules:
 2. What a key named before is told to the caller, who decides about the epoch.
 3. A blob that its last key let go of becomes the coldest, not nothing: whoever holds it open, or
    gets it back from upstream, still finds it.
+4. A variant goes with its blob, or before: its row never outlives that of what it is a form of.
 
 Units: `used_at_ms` Unix milliseconds.
 Does not: touch files, commit, or decide.
@@ -14,17 +15,27 @@ Runs in: keeper.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import apsw
 
 from mirror.store.budget import footprint
-from mirror.store.entry import Attestation, Entry
+from mirror.store.entry import GZIP, Attestation, Entry
 from mirror.store.eviction import BlobUse
 from mirror.store.schema import UNATTESTED_INODE, UPSERT_ENTRY, entry_of_row, entry_row
 
 # Recency is an order, not a clock: one write per blob and second is enough.
 _TOUCH_STEP_MS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What went with a blob; the files of `variants` are left to the caller."""
+
+    freed_bytes: int
+    keys: tuple[str, ...]
+    variants: tuple[bytes, ...]
 
 
 class Changes:
@@ -79,21 +90,44 @@ class Changes:
             self._cool(before)
         return before
 
-    def remove_blob(self, digest: bytes) -> tuple[int, list[str]]:
-        """Drop a blob's row and every key naming it; return the space it took, and the keys."""
+    def remove_blob(self, digest: bytes) -> Removed:
+        """Drop a blob's row, every key naming it, and the variants that nothing else needs."""
         keys = [
             cast("str", row[0])
             for row in self._run("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
         ]
         self._run("DELETE FROM entry WHERE digest = ? AND status = 200", digest)
+        variants = [
+            cast("bytes", row[0])
+            for row in self._run(
+                "SELECT blob FROM variant WHERE digest = ? AND blob <> x'' AND NOT EXISTS"
+                " (SELECT 1 FROM entry WHERE entry.digest = variant.blob AND status = 200)",
+                digest,
+            )
+        ]
+        self._run("DELETE FROM variant WHERE digest = ?", digest)
+        self._run("DELETE FROM variant WHERE blob = ? AND blob <> x''", digest)
+        freed_bytes = sum(self._drop_row(gone) for gone in (digest, *variants))
+        return Removed(freed_bytes=freed_bytes, keys=tuple(keys), variants=tuple(variants))
+
+    def _drop_row(self, digest: bytes) -> int:
         length = self.blob_length(digest)
         self._run("DELETE FROM blob WHERE digest = ?", digest)
-        return 0 if length is None else footprint(length), keys
+        return 0 if length is None else footprint(length)
+
+    def put_variant(self, digest: bytes, blob: bytes) -> bool:
+        """Note in which blob `digest` is coded (b"": in none); False: `digest` is not stored."""
+        if self.blob_length(digest) is None:
+            return False
+        self._run("INSERT OR REPLACE INTO variant VALUES (?, ?, ?)", digest, GZIP, blob)
+        return True
 
     def touch(self, keys: Iterable[str], now_ms: int) -> None:
         self._connection.executemany(
-            "UPDATE blob SET used_at_ms = ? WHERE digest ="
-            " (SELECT digest FROM entry WHERE key = ? AND status = 200) AND used_at_ms < ?",
+            "UPDATE blob SET used_at_ms = ?1 WHERE digest IN"
+            " (SELECT digest FROM entry WHERE key = ?2 AND status = 200 UNION ALL"
+            " SELECT v.blob FROM entry e JOIN variant v ON v.digest = e.digest"
+            " WHERE e.key = ?2 AND e.status = 200) AND used_at_ms < ?3",
             [(now_ms, key, now_ms - _TOUCH_STEP_MS) for key in keys],
         )
 
@@ -187,11 +221,15 @@ class Changes:
         ]
 
     def _cool(self, before: Entry) -> None:
-        """Make the blob that `before` named the coldest when no key names it any more."""
+        """Make the blob that `before` named the coldest when no key names it any more, and its
+        variant with it."""
         if before.status == 200:
             self._run(
-                "UPDATE blob SET used_at_ms = 0 WHERE digest = ?1 AND NOT EXISTS"
-                " (SELECT 1 FROM entry WHERE digest = ?1 AND status = 200)",
+                "UPDATE blob SET used_at_ms = 0 WHERE digest IN"
+                " (SELECT ?1 UNION ALL SELECT blob FROM variant WHERE digest = ?1)"
+                " AND NOT EXISTS (SELECT 1 FROM entry WHERE digest = ?1 AND status = 200)"
+                " AND NOT EXISTS"
+                " (SELECT 1 FROM entry WHERE entry.digest = blob.digest AND status = 200)",
                 before.digest,
             )
 

@@ -9,6 +9,7 @@ Runs in: worker and keeper. Pure.
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ DIGEST_GENERATION: Final = "generation"
 SIGNED_GENERATION: Final = "signed-generation"
 GENERATION_PROOFS: Final = frozenset((DIGEST_GENERATION, SIGNED_GENERATION))
 _FORMER: Final = "#former"
+GZIP: Final = "gzip"  # the one coding that variants are stored in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,13 @@ class Stored:
 
     entry: Entry
     attestation: Attestation | None
+
+
+class NoVariant(enum.Enum):
+    """Why there is no coded form of a stored response's content."""
+
+    UNKNOWN = "unknown"  # it was not made yet, or its file has gone
+    POINTLESS = "pointless"  # it was made, and was hardly smaller
 
 
 def former_key(key: str) -> str:

@@ -30,7 +30,14 @@ from mirror.store.connections import (
     database_errors,
     transaction,
 )
-from mirror.store.entry import SIGNED_GENERATION, Attestation, Entry, Stored
+from mirror.store.entry import (
+    GZIP,
+    SIGNED_GENERATION,
+    Attestation,
+    Entry,
+    NoVariant,
+    Stored,
+)
 from mirror.store.knowledge import Packed, RecentDates, Statement, best, find, split
 from mirror.store.schema import (
     ENTRIES_OF_PROOF,
@@ -38,9 +45,11 @@ from mirror.store.schema import (
     INDEX_VERSION,
     LOOKUP,
     TABLES,
+    VARIANT,
     entry_of_row,
     prefix_end,
     stored_of_row,
+    variant_of_row,
 )
 
 # SQLite's own default is 1,000 pages of 4 KiB; readers here finish at once, so the log resets.
@@ -150,6 +159,23 @@ class Index:
     def keys_of(self, digest: bytes) -> list[str]:
         """Return every key that names the blob."""
         rows = self._read("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
+        return [cast("str", row[0]) for row in rows]
+
+    def variant(self, stored: Stored) -> Stored | NoVariant:
+        """Return `stored` in its coded form. Damage is none; the next change repairs it."""
+        try:
+            rows = self._read(VARIANT, stored.entry.digest, GZIP)
+        except StoreError:
+            return NoVariant.UNKNOWN
+        return variant_of_row(rows[0], stored) if rows else NoVariant.UNKNOWN
+
+    def keys_of_variant(self, blob: bytes) -> list[str]:
+        """Return every key that names the blob of which `blob` is the coded form."""
+        rows = self._read(
+            "SELECT e.key FROM variant v JOIN entry e ON e.digest = v.digest"
+            " WHERE v.blob = ? AND v.blob <> x'' AND e.status = 200",
+            blob,
+        )
         return [cast("str", row[0]) for row in rows]
 
     def require_sound(self) -> None:

@@ -22,7 +22,7 @@ import apsw
 
 from mirror.errors import StoreError
 from mirror.store.connections import connect_reader, database_errors
-from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.entry import GZIP, Attestation, Entry, Stored
 from mirror.store.layout import index_path
 from mirror.store.schema import (
     INDEX_VERSION,
@@ -37,6 +37,10 @@ _KEYED = LOOKUP.removesuffix("e.key = ?")
 _ENTRIES = f"{_KEYED}e.key > ? ORDER BY e.key LIMIT ?"
 _ENTRIES_BELOW = f"{_KEYED}e.key >= ? AND e.key < ? AND e.status = 200 ORDER BY e.key LIMIT ?"
 _BLOBS = "SELECT digest, length, inode, ctime_ns FROM blob WHERE digest > ? ORDER BY digest LIMIT ?"
+_VARIANTS = (
+    "SELECT digest, blob FROM variant WHERE digest > ? AND coding = ? AND blob <> x''"
+    " ORDER BY digest LIMIT ?"
+)
 _SUMS = "SELECT count(*), coalesce(sum(length), 0) FROM blob"
 
 
@@ -46,6 +50,14 @@ class BlobRow:
 
     digest: bytes
     attestation: Attestation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRow:
+    """In which file the gzip form of a content is."""
+
+    digest: bytes
+    blob: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +122,24 @@ class Inspection:
             limit,
         )
         return [cast("str", row[0]) for row in rows]
+
+    def variants_after(self, digest: bytes, limit: int = PAGE_ROWS) -> list[VariantRow]:
+        """Return the next gzip forms in order of their contents. Raises StoreError."""
+        rows = self._run(_VARIANTS, digest, GZIP, limit)
+        typed = cast("list[tuple[bytes, bytes]]", rows)
+        return [VariantRow(digest=row[0], blob=row[1]) for row in typed]
+
+    def has_variant(self, row: VariantRow) -> bool:
+        """Say whether the index still says so. Raises StoreError."""
+        found = self._run(
+            "SELECT 1 FROM variant WHERE digest = ? AND blob = ?", row.digest, row.blob
+        )
+        return bool(found)
+
+    def content_of(self, blob: bytes) -> bytes | None:
+        """Return the digest of the content that `blob` is a form of, if any. Raises StoreError."""
+        rows = self._run("SELECT digest FROM variant WHERE blob = ?", blob)
+        return cast("bytes", rows[0][0]) if rows else None
 
     def extent(self) -> Extent:
         blobs, blob_bytes = cast("tuple[int, int]", self._run(_SUMS)[0])

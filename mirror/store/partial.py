@@ -1,4 +1,4 @@
-"""One flight's temp file: bytes land in order, are hashed as they land, and survive a crash.
+"""One flight's temp file: a prefix that is hashed as it grows, and extents that lie ahead of it.
 
 Rules:
 1. A temp is resumed only under the same key, strong validator, digest and complete length, and
@@ -7,6 +7,13 @@ Rules:
    wrote); after another boot only what `note` had synced (a power cut may leave a hole of zeros).
 3. A failed write, sync or note removes the temp and its record and gives the reservation back; the
    bytes that landed stay readable through `read` until the flight lets go.
+4. Bytes may be written ahead of the prefix; they join it, read back and hashed, when it reaches
+   them. What was hashed is never written again: a second copy of it is dropped.
+5. Before the first byte ahead is written, the record says so: from then on the size of the file
+   says nothing, and after a crash the prefix is what was recorded, at most `SPARSE_NOTE_BYTES`
+   less than it was. Extents do not outlive their flight.
+6. Such a file is resumed uncut: a worker may still be sending what the flight before announced,
+   and a cut that later grows would give it zeros. Its bytes are of the same strong validator.
 
 Units: bytes; `landed` is the length of the prefix on disk.
 Does not: publish, verify against the expected digest, or decide what to keep.
@@ -18,7 +25,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -26,6 +33,7 @@ from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.store.blobs import hash_prefix
 from mirror.store.budget import Reservation
+from mirror.store.extents import Extents, Runs
 from mirror.store.files import Files, disk_errors, read_all, replace_file, write_all
 from mirror.store.layout import RECORD_SUFFIX
 
@@ -33,6 +41,9 @@ _RECORD_VERSION = 1
 _RECORD_LIMIT_BYTES = 65536
 # An unknown length reserves ahead in steps, so that not every chunk asks for room.
 _RESERVE_STEP_BYTES = 1 << 20
+# A record costs 0.1 ms; a crash costs at most so much of what had landed.
+SPARSE_NOTE_BYTES = 4 << 20
+_READ_STEP_BYTES = 1 << 20
 
 
 def is_resumable(validator: str, length: int) -> bool:
@@ -48,9 +59,10 @@ class PartialRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     validator: str
     length: int
     digest: str
-    extents: tuple[tuple[int, int], ...]
+    extents: tuple[tuple[int, int], ...]  # synced: what counts after another boot
     boot: str
     noted_at: float
+    prefix: int = -1  # what counts on the same boot; -1: the whole file, nothing lies ahead
 
     @property
     def is_resumable(self) -> bool:
@@ -108,6 +120,11 @@ class Partial:
         self._clock = clock
         self._boot = boot
         self._hash = hashlib.sha256()
+        self._ahead = Extents()
+        self._is_sparse = False  # something lies, or lay, ahead of the prefix
+        self._recorded = 0  # how much of the prefix the record of a sparse temp admits
+        self._synced = 0
+        self._tapped: Callable[[bytes], None] | None = None
 
     @property
     def key(self) -> str:
@@ -117,37 +134,89 @@ class Partial:
     def length(self) -> int:
         return self.terms.length
 
-    def take_prefix(self, length: int) -> None:
-        """Hash the first `length` bytes again and cut the rest off. Raises OSError."""
+    def take_prefix(self, length: int, record: PartialRecord) -> None:
+        """Hash the first `length` bytes again, of which `record` tells. Raises OSError."""
+        is_sparse = is_uncut(record, self._boot)
         self.reservation.has_landed(length)
         self._hash = hash_prefix(self._files, self._fd, length)
-        self._files.truncate(self._fd, length)
-        self.landed = length
+        if not is_sparse:
+            self._files.truncate(self._fd, length)
+        self._is_sparse = is_sparse
+        self._synced = min(length, _synced(record))
+        self.landed = self._recorded = length
+
+    def tap(self, take: Callable[[bytes], None]) -> None:
+        """Give `take` the prefix, as far as it is here and then as it grows. Raises StoreError."""
+        at = 0
+        while at < self.landed:
+            piece = self.read(at, min(_READ_STEP_BYTES, self.landed - at))
+            if not piece:
+                raise StoreError(self.key, "ends before what has landed")
+            take(piece)
+            at += len(piece)
+        self._tapped = take
 
     def write(self, content: bytes | memoryview) -> None:
         """Append `content`. Raises StoreError; after a disk error the temp is gone."""
+        self.write_at(self.landed, content)
+
+    def write_at(self, offset: int, content: bytes | memoryview) -> None:
+        """Write `content` where it belongs, before, at or ahead of the end of the prefix.
+
+        Only bytes behind a known complete length may come ahead of it. Raises StoreError; after a
+        disk error the temp is gone.
+        """
         self._require_landing()
-        size = len(content)
-        if 0 <= self.length < self.landed + size:
+        end = offset + len(content)
+        if 0 <= self.length < end:
             raise StoreError(
                 self.key, f"more than the {self.length} bytes promised", retryable=False
             )
-        short = self.landed + size - self.reservation.nbytes
+        if end <= self.landed:
+            return  # rule 4
+        short = end - self.reservation.nbytes
         if short > 0 and not self.reservation.extend(max(short, _RESERVE_STEP_BYTES)):
             self.discard()
             raise StoreError(self.key, "no room left in the byte budget")
-        with self._failing():
-            write_all(self._files, self._fd, content, self.landed)
-        self._hash.update(content)
-        self.landed += size
-        self.reservation.has_landed(self.landed)
+        if offset > self.landed:
+            self._write_ahead(offset, content)
+        else:
+            self._append(content[self.landed - offset :])
+
+    def absorb(self, size: int) -> bool:
+        """Let the prefix take over up to `size` bytes that lie at its end; whether more do.
+
+        Raises: StoreError.
+        """
+        self._require_landing()
+        self._ahead.drop_before(self.landed)
+        end = min(self._ahead.end_at(self.landed), self.landed + size)
+        while self.landed < end:
+            piece = self.read(self.landed, min(_READ_STEP_BYTES, end - self.landed))
+            if not piece:
+                raise StoreError(self.key, "ends before what has landed")
+            self._joins(piece)
+        self._ahead.drop_before(self.landed)
+        self.reservation.has_landed(self.landed + self._ahead.total_bytes)
+        return self._ahead.end_at(self.landed) > self.landed
+
+    @property
+    def ahead(self) -> Runs:
+        """What landed ahead of the prefix."""
+        return self._ahead.runs
+
+    @property
+    def held_bytes(self) -> int:
+        """What the temp takes of the disk, at least of its content."""
+        return self.landed + self._ahead.total_bytes
 
     def read(self, offset: int, size: int) -> bytes:
         """Return landed bytes, also after a failure. Raises StoreError."""
         if self.state is PartialState.CLOSED:
             raise StoreError(self.key, "the flight has let go of its file", retryable=False)
         with disk_errors(self.path):
-            return self._files.pread(self._fd, min(size, max(0, self.landed - offset)), offset)
+            end = self.landed if offset < self.landed else self._ahead.end_at(offset)
+            return self._files.pread(self._fd, min(size, max(0, end - offset)), offset)
 
     def digest(self) -> bytes:
         """Return the sha256 of what has landed."""
@@ -163,6 +232,7 @@ class Partial:
             return
         with self._failing():
             self._files.sync(self._fd)
+            self._synced = self.landed
             self.write_record()
 
     def write_record(self) -> None:
@@ -173,13 +243,21 @@ class Partial:
             validator=self.terms.validator,
             length=self.length,
             digest=self.terms.digest.hex(),
-            extents=((0, self.landed),) if self.landed else (),
+            extents=((0, self._synced),) if self._synced else (),
             boot=self._boot,
             noted_at=self._clock.now(),
+            prefix=self.landed if self._is_sparse else -1,
         )
         replace_file(
             self._files, self.path + RECORD_SUFFIX, msgspec.json.encode(record), durable=False
         )
+        self._recorded = self.landed
+
+    def record_prefix(self) -> None:
+        """Admit all of the prefix to the next flight; without the disk's help it gets less."""
+        if self._is_sparse and self._recorded < self.landed:
+            with contextlib.suppress(OSError):
+                self.write_record()
 
     def sync(self) -> None:
         """Make the content durable before it is published. Raises StoreError."""
@@ -206,6 +284,34 @@ class Partial:
 
     def __repr__(self) -> str:
         return f"<Partial {self.key} {self.landed}/{self.length} {self.state.value}>"
+
+    def _append(self, content: bytes | memoryview) -> None:
+        with self._failing():
+            write_all(self._files, self._fd, content, self.landed)
+        self._joins(content)
+        self._ahead.drop_before(self.landed)
+        self.reservation.has_landed(self.landed + self._ahead.total_bytes)
+
+    def _joins(self, content: bytes | memoryview) -> None:
+        """`content`, which is on the disk, becomes the end of the prefix."""
+        self._hash.update(content)
+        if self._tapped is not None:
+            self._tapped(bytes(content))
+        self.landed += len(content)
+        if self._is_sparse and self.landed - self._recorded >= SPARSE_NOTE_BYTES:
+            with self._failing():
+                self.write_record()
+
+    def _write_ahead(self, offset: int, content: bytes | memoryview) -> None:
+        if not self.terms.is_resumable:
+            raise StoreError(self.key, "nothing ties bytes ahead to the rest", retryable=False)
+        with self._failing():
+            if not self._is_sparse:
+                self._is_sparse = True
+                self.write_record()  # rule 5
+            write_all(self._files, self._fd, content, offset)
+        self._ahead.add(offset, offset + len(content))
+        self.reservation.has_landed(self.landed + self._ahead.total_bytes)
 
     def _require_landing(self) -> None:
         if self.state is not PartialState.LANDING:
@@ -234,7 +340,16 @@ def load_record(files: Files, temp_path: str) -> PartialRecord | None:
 def usable_prefix(record: PartialRecord, size: int, boot: str) -> int:
     """Return how many bytes of a temp of `size` bytes count (rule 2)."""
     if record.boot and record.boot == boot:
-        landed = size
+        landed = size if record.prefix < 0 else min(size, record.prefix)
     else:
-        landed = min(size, record.extents[0][1] if record.extents else 0)
+        landed = min(size, _synced(record))
     return landed if landed <= record.length else 0
+
+
+def is_uncut(record: PartialRecord, boot: str) -> bool:
+    """Whether the temp keeps what lies behind its prefix when it is resumed (rule 6)."""
+    return record.prefix >= 0 and bool(record.boot) and record.boot == boot
+
+
+def _synced(record: PartialRecord) -> int:
+    return record.extents[0][1] if record.extents else 0

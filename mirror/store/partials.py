@@ -74,6 +74,11 @@ class Partials:
             return None
         return Resumable(validator=record.validator, length=record.length, landed=landed)
 
+    def kept_bytes(self, key: str, digest: bytes) -> int:
+        """Return what is counted for what is kept of `key` with this digest."""
+        with self._lock:
+            return self._budget.kept_of(self._kept.get((key, digest.hex()), ""))
+
     def begin(self, terms: Terms, reservation: Reservation) -> Partial:
         """Open or resume the temp for `terms`. Raises StoreError and frees the reservation."""
         name = _name(terms)
@@ -83,8 +88,10 @@ class Partials:
                 raise StoreError(terms.key, "is being filled already", retryable=False)
             self._active.add(name)
             self._drop_other(terms, name)
-            was_kept = self._budget.drop_kept(name)
+            was_kept = self._budget.kept_of(name) > 0
         try:
+            if not reservation.take_over(name):
+                raise StoreError(terms.key, "no room in the byte budget")
             with disk_errors(self._layout.partial(name)):
                 partial = self._resume(name, terms, reservation)
                 if partial is None:
@@ -104,8 +111,9 @@ class Partials:
         with self._lock:
             landing = partial.state is PartialState.LANDING
             if landing and keep and partial.terms.is_resumable and partial.landed:
+                partial.record_prefix()
                 partial.close()  # first: its bytes count once
-                self._budget.keep(name, partial.landed)
+                self._budget.keep(name, partial.held_bytes)
                 self._kept[(partial.terms.key, partial.terms.digest.hex())] = name
             elif landing:
                 partial.discard()
@@ -184,7 +192,7 @@ class Partials:
         partial = self._partial(path, fd, terms, reservation)
         try:
             size = self._files.identify(fd).size
-            partial.take_prefix(usable_prefix(record, size, self._boot))
+            partial.take_prefix(usable_prefix(record, size, self._boot), record)
         except OSError:  # an unreadable prefix is no reason to fail: begin from the first byte
             partial.state = PartialState.CLOSED
             reservation.has_landed(0)

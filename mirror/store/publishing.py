@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirror.errors import StoreError
@@ -61,23 +61,52 @@ class Publisher:
         `entries` name; of `records` those whose blob is gone are left out.
         """
         catalog = self._catalog
+        with self._landing(arrivals) as attested, self._lock:
+            catalog.prepare_heads([*entries, *catalog.moved(records)])  # 5
+            grown, written = self._name(attested, entries, records)  # 6
+            reservation.exchange(grown)
+            if written.moves_epoch:
+                catalog.bump_epoch()  # 7
+        return written.stored
+
+    def place_variants(
+        self, arrivals: Sequence[Arrival], blobs: Mapping[bytes, bytes], reservation: Reservation
+    ) -> None:
+        """As `place`, for coded forms: no key names them, so there are no heads and no epoch.
+
+        `blobs` is the digest of each form by that of its content (b"": it does not pay); a content
+        that has gone meanwhile is left out. Raises StoreError.
+        """
+        with self._landing(arrivals) as attested, self._lock:
+            used_at_ms = self._catalog.now_ms()
+
+            def change(changes: Changes) -> tuple[int, set[bytes]]:
+                wanted = {blob for of, blob in blobs.items() if changes.put_variant(of, blob)}
+                changes.arrived(attested)
+                grown = sum(
+                    changes.put_blob(blob, attested[blob], used_at_ms)
+                    for blob in wanted & attested.keys()
+                )
+                return grown, attested.keys() - wanted
+
+            grown, unwanted = self._catalog.commit(change)
+            reservation.exchange(grown)
+            if unwanted:
+                self._undo(unwanted)
+
+    @contextlib.contextmanager
+    def _landing(self, arrivals: Sequence[Arrival]) -> Iterator[dict[bytes, Attestation]]:
+        """Steps 1 to 4; what is named in the block stays, files without a row go."""
         digests = [arrival.digest for arrival in arrivals]
         if digests:
             with self._lock:
-                catalog.commit(lambda changes: changes.expect(digests))  # 1
+                self._catalog.commit(lambda changes: changes.expect(digests))  # 1
         try:
-            attested = self._land(arrivals)
-            with self._lock:
-                catalog.prepare_heads([*entries, *catalog.moved(records)])  # 5
-                grown, written = self._name(attested, entries, records)  # 6
-                reservation.exchange(grown)
-                if written.moves_epoch:
-                    catalog.bump_epoch()  # 7
+            yield self._land(arrivals)
         except BaseException:
             with self._lock:
                 self._undo(digests)
             raise
-        return written.stored
 
     def _land(self, arrivals: Sequence[Arrival]) -> dict[bytes, Attestation]:
         blobs = self._catalog.blobs
@@ -127,3 +156,15 @@ class Publisher:
                 if not catalog.index.has_blob(digest):
                     catalog.blobs.remove(digest)
             catalog.commit(lambda changes: changes.arrived(digests))
+
+
+def require_content(entries: Sequence[Entry], digest: bytes, length: int) -> None:
+    """Raises StoreError when one of `entries` states something else than what landed."""
+    for entry in entries:
+        if (entry.digest, entry.length) != (digest, length):
+            raise StoreError(
+                entry.key,
+                f"states {entry.digest.hex()} of {entry.length} bytes,"
+                f" what landed is {digest.hex()} of {length} bytes",
+                retryable=False,
+            )

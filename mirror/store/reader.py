@@ -23,11 +23,18 @@ import apsw
 
 from mirror.clock import Clock, SystemClock
 from mirror.store.connections import connect_reader
-from mirror.store.entry import Stored
+from mirror.store.entry import GZIP, NoVariant, Stored
 from mirror.store.files import REAL_FILES, Files
 from mirror.store.layout import blob_path, index_path
 from mirror.store.page import SharedPage
-from mirror.store.schema import INDEX_VERSION, LOOKUP, stored_of_row
+from mirror.store.schema import (
+    INDEX_VERSION,
+    LOOKUP,
+    VARIANT,
+    Row,
+    stored_of_row,
+    variant_of_row,
+)
 
 # While the index is absent a lookup tries to open it at most this often.
 _REOPEN_INTERVAL_S = 0.1
@@ -77,27 +84,13 @@ class StoreReader:
 
     def lookup(self, key: str) -> Stored | None:
         """Return what `key` names, or None."""
-        cursor = self._cursor
-        page = self._page
-        if page is not None and page.index_generation != self._generation:
-            self._generation = page.index_generation
-            self.refresh()
-            cursor = self._cursor
-        if cursor is not None:
-            try:
-                rows = cursor.execute(LOOKUP, (key,)).fetchall()
-            except apsw.Error:
-                self._disconnect()  # the file may have been replaced: one more try below
-            else:
-                return stored_of_row(rows[0]) if rows else None
-        if not self._connect() or self._cursor is None:
-            return None
-        try:
-            rows = self._cursor.execute(LOOKUP, (key,)).fetchall()
-        except apsw.Error:
-            self._disconnect()
-            return None
+        rows = self._rows(LOOKUP, (key,))
         return stored_of_row(rows[0]) if rows else None
+
+    def variant(self, stored: Stored) -> Stored | NoVariant:
+        """Return `stored` in its coded form: the same entry with the form's digest and length."""
+        rows = self._rows(VARIANT, (stored.entry.digest, GZIP))
+        return variant_of_row(rows[0], stored) if rows else NoVariant.UNKNOWN
 
     def open_blob(self, stored: Stored) -> BlobFile | BlobMissing | BlobChanged:
         """Open the file that holds `stored` if it is still the attested one."""
@@ -148,6 +141,26 @@ class StoreReader:
 
     def __repr__(self) -> str:
         return f"<StoreReader {'open' if self.is_open else 'without index'}>"
+
+    def _rows(self, statement: str, values: tuple[str | bytes, ...]) -> list[Row]:
+        cursor = self._cursor
+        page = self._page
+        if page is not None and page.index_generation != self._generation:
+            self._generation = page.index_generation
+            self.refresh()
+            cursor = self._cursor
+        if cursor is not None:
+            try:
+                return cursor.execute(statement, values).fetchall()
+            except apsw.Error:
+                self._disconnect()  # the file may have been replaced: one more try below
+        if not self._connect() or self._cursor is None:
+            return []
+        try:
+            return self._cursor.execute(statement, values).fetchall()
+        except apsw.Error:
+            self._disconnect()
+            return []
 
     def _connect(self) -> bool:
         now = self._clock.monotonic()

@@ -6,7 +6,8 @@ Rules:
    be served wrong.
 2. When the disk is too full even for that commit, the files go first: the same gap, the other way.
 3. Blobs go before kept temps, held and pinned blobs never.
-4. Room that is there is given without waiting for anybody; only eviction takes the store's lock.
+4. A variant goes with the blob that it is a form of; the policy counts the latter alone.
+5. Room that is there is given without waiting for anybody; only eviction takes the store's lock.
 
 Units: bytes, as footprints.
 Runs in: keeper (any thread).
@@ -21,7 +22,7 @@ from functools import partial
 
 from mirror.errors import StoreError
 from mirror.store.catalog import Catalog
-from mirror.store.changes import Changes
+from mirror.store.changes import Changes, Removed
 from mirror.store.eviction import BlobUse, EvictionPolicy
 from mirror.store.files import Files, disk_errors
 from mirror.store.holds import Holds
@@ -90,23 +91,21 @@ class Room:
 
     def evict(self, victims: Sequence[BlobUse]) -> None:
         """Remove blobs with every key naming them. Raises StoreError."""
-        digests = [victim.digest for victim in victims]
+        chosen = [victim.digest for victim in victims]
 
-        def change(changes: Changes) -> tuple[int, list[str]]:
-            freed, keys = 0, list[str]()
-            for digest in digests:
-                length, named = changes.remove_blob(digest)
-                freed += length
-                keys += named
-            changes.doom(digests)
-            return freed, keys
+        def change(changes: Changes) -> list[Removed]:
+            removed = [changes.remove_blob(digest) for digest in chosen]
+            changes.doom(_digests(chosen, removed))
+            return removed
 
         try:
-            freed, keys = self._catalog.commit(change)
+            gone = self._catalog.commit(change)
         except StoreError:
-            self._remove_files(digests)  # rule 2: this frees what the second try needs
-            freed, keys = self._catalog.commit(change)
-        self._catalog.budget.store(-freed)
+            self._remove_files(chosen)  # rule 2: this frees what the second try needs
+            gone = self._catalog.commit(change)
+        self._catalog.budget.store(-sum(removed.freed_bytes for removed in gone))
+        keys = [key for removed in gone for key in removed.keys]
+        digests = _digests(chosen, gone)
         # A leftover that was fetched again meanwhile is a blob like any other.
         known = {d for d in self._leftover if self._catalog.read(partial(Index.has_blob, digest=d))}
         self._leftover -= known
@@ -151,3 +150,8 @@ class Room:
             if len(page) < _CANDIDATES_PER_STEP:
                 return
             last = page[-1]
+
+
+def _digests(chosen: Sequence[bytes], removed: Sequence[Removed]) -> list[bytes]:
+    """The files to remove: the victims' own and those of their variants."""
+    return [*chosen, *(variant for one in removed for variant in one.variants)]

@@ -7,6 +7,8 @@ Rules:
 4. `manifest` names the manifests that were read, by their own digests, also those that stated
    nothing: under which keys they are stored is asked of `entry`. `vouched.records` is what the
    manifest states about the files of one date (`knowledge`).
+5. `variant` says in which blob the coded form of a blob's content is; b"": coding does not pay. It
+   is a function of the content, so no key, time or proof is in it, and a lost row is made again.
 
 Units: `used_at_ms` Unix milliseconds (order of use, not an age); the other times Unix seconds.
 Runs in: worker and keeper. Pure.
@@ -14,11 +16,12 @@ Runs in: worker and keeper. Pure.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
-from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.entry import Attestation, Entry, NoVariant, Stored
 
-INDEX_VERSION = 5
+INDEX_VERSION = 6
 UNATTESTED_INODE = 0
 
 TABLES = """
@@ -38,6 +41,10 @@ CREATE TABLE entry (
 ) WITHOUT ROWID;
 CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
 CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
+CREATE TABLE variant (
+    digest BLOB NOT NULL, coding TEXT NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (digest, coding)
+) WITHOUT ROWID;
+CREATE INDEX variant_by_blob ON variant (blob) WHERE blob <> x'';
 CREATE TABLE manifest (
     id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, key TEXT NOT NULL, proof TEXT NOT NULL
 );
@@ -67,6 +74,10 @@ ENTRIES_OF_RANGE = (
 ENTRIES_OF_PROOF = (
     f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
     " WHERE e.proof = ? AND e.status = 200 ORDER BY e.key"
+)
+VARIANT = (
+    "SELECT v.blob, b.length, b.inode, b.ctime_ns FROM variant v"
+    " LEFT JOIN blob b ON b.digest = v.blob WHERE v.digest = ? AND v.coding = ?"
 )
 UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -107,6 +118,19 @@ def stored_of_row(row: Row) -> Stored | None:
         return None
     return Stored(
         entry=entry_of_row(row),
+        attestation=Attestation(inode=inode, size=size, ctime_ns=ctime_ns),
+    )
+
+
+def variant_of_row(row: Row, stored: Stored) -> Stored | NoVariant:
+    """Return `stored` in the coding that a row of `VARIANT` is about."""
+    digest, size, inode, ctime_ns = cast("tuple[bytes, int | None, int, int]", row)
+    if not digest:
+        return NoVariant.POINTLESS
+    if size is None:
+        return NoVariant.UNKNOWN
+    return Stored(
+        entry=replace(stored.entry, digest=digest, length=size),
         attestation=Attestation(inode=inode, size=size, ctime_ns=ctime_ns),
     )
 

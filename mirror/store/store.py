@@ -46,11 +46,12 @@ from mirror.store.owner import Ownership, claim
 from mirror.store.page import SharedPage
 from mirror.store.partial import Partial, Resumable, Terms
 from mirror.store.partials import Partials
-from mirror.store.publishing import Arrival, Publisher
+from mirror.store.publishing import Arrival, Publisher, require_content
 from mirror.store.quarantine import Quarantine, Reason
 from mirror.store.recovery import boot_id, note_clean, open_index, rescan, settle
 from mirror.store.room import Room
 from mirror.store.small_temps import SmallTemps
+from mirror.store.variants import Variants
 
 
 class Store:
@@ -100,6 +101,10 @@ class Store:
         self._attester = Attester(
             catalog=self._catalog, holds=self._holds, quarantine=self._quarantine, layout=layout,
             clock=clock, lock=self._lock, log=log,
+        )  # fmt: skip
+        self.variants = Variants(
+            catalog=self._catalog, holds=self._holds, temps=self._small, publisher=self._publisher,
+            attester=self._attester, reserve=self._promise, is_here=self._is_here,
         )  # fmt: skip
 
     @classmethod
@@ -179,9 +184,13 @@ class Store:
         """Return where the blob of `digest` is, or will be once published."""
         return self._layout.blob(digest)
 
-    def reserve(self, nbytes: int) -> Reservation | None:
-        """Promise `nbytes` of the budget, evicting for them; None: let the body pass through."""
-        return self._promise(nbytes, footprint(nbytes))
+    def reserve(self, nbytes: int, resuming: tuple[str, bytes] | None = None) -> Reservation | None:
+        """Promise `nbytes` of the budget, evicting for them; None: let the body pass through.
+
+        What is kept of the key and digest that are `resuming` is part of them, and counts once.
+        """
+        kept_bytes = 0 if resuming is None else self._partials.kept_bytes(*resuming)
+        return self._promise(nbytes, max(0, footprint(nbytes) - kept_bytes))
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None:
         """Return how much of `key` with this digest an earlier flight left. Advice: no hash yet."""
@@ -210,7 +219,7 @@ class Store:
         digest, length = partial.digest(), partial.landed
         with self._holds.holding((digest,)):
             try:
-                _require_content(entries, digest, length)
+                require_content(entries, digest, length)
                 partial.sync()
                 arrival = Arrival(temp_path=partial.path, digest=digest, length=length)
                 stored = self._place([arrival], entries, (), partial.reservation)
@@ -234,7 +243,7 @@ class Store:
             self.record(records)
             return []
         for entry, content in items:
-            _require_content([entry], hashlib.sha256(content).digest(), len(content))
+            require_content([entry], hashlib.sha256(content).digest(), len(content))
         contents = {entry.digest: content for entry, content in items}
         with self._holds.holding(contents):
             absent = {d: content for d, content in contents.items() if not self._is_here(d)}
@@ -387,14 +396,3 @@ class Store:
     def _warn(self, event: str, **fields: object) -> None:
         if self._log is not None:
             self._log.warning(event, **fields)
-
-
-def _require_content(entries: Sequence[Entry], digest: bytes, length: int) -> None:
-    for entry in entries:
-        if (entry.digest, entry.length) != (digest, length):
-            raise StoreError(
-                entry.key,
-                f"states {entry.digest.hex()} of {entry.length} bytes,"
-                f" what landed is {digest.hex()} of {length} bytes",
-                retryable=False,
-            )

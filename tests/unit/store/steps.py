@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from mirror.errors import StoreError
 from mirror.store.budget import Reservation, footprint
+from mirror.store.entry import Stored
 from mirror.store.reader import BlobFile, StoreReader
 from mirror.store.store import Store
 from tests.unit.store.bench import (
@@ -31,6 +32,7 @@ OLD = {key: b"old " + key.encode() for key in GENERATION}
 NEW = {key: b"new " + key.encode() for key in GENERATION}
 CRATE = b"c" * 3 * KIB
 ARCHIVE = bytes(range(256)) * 40
+FORM, OTHER_FORM = b"form of the crate", b"form of the line"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ def prepare(store: Store) -> None:
     )
     put(store, "crate", CRATE)
     put(store, "index", b"line one", proof="parsed")
+    store.variants.put({sha256(CRATE): FORM})
 
 
 def _reserve(store: Store, nbytes: int) -> Reservation:
@@ -128,6 +131,18 @@ def _attest(store: Store) -> None:
         store.attest(stored)
 
 
+def _code(store: Store) -> None:
+    """Two contents at once, one of which has the form already."""
+    store.variants.put({sha256(b"line one"): OTHER_FORM, sha256(CRATE): FORM})
+
+
+def _attest_form(store: Store) -> None:
+    stored = store.lookup("crate")
+    form = None if stored is None else store.variants.find(stored)
+    if isinstance(form, Stored):
+        store.variants.attest(form)
+
+
 def _quarantine(store: Store) -> None:
     reservation = _reserve(store, 4)
     partial = store.begin(
@@ -157,6 +172,8 @@ STEPS: Mapping[str, Step] = {
     "adopt": Step(run=_adopt, expected={**BEFORE, "twin": CRATE}, unreadable=_CONDEMNED),
     "attest": Step(run=_attest, expected=BEFORE, unreadable=_CONDEMNED),
     "quarantine": Step(run=_quarantine, expected=BEFORE),
+    "code": Step(run=_code, expected=BEFORE),
+    "attest-form": Step(run=_attest_form, expected=BEFORE),
 }
 
 
