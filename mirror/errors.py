@@ -10,6 +10,34 @@ Runs in: worker, keeper, supervisor, commands.
 
 from __future__ import annotations
 
+import enum
+
+
+class ErrorType(enum.Enum):
+    """What went wrong between this mirror and an upstream: the proxy error types of RFC 9209
+    section 2.3 that can happen here, a closed set that clients may read."""
+
+    DNS_TIMEOUT = "dns_timeout"
+    DNS_ERROR = "dns_error"
+    DESTINATION_UNAVAILABLE = "destination_unavailable"
+    DESTINATION_IP_UNROUTABLE = "destination_ip_unroutable"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_TERMINATED = "connection_terminated"
+    CONNECTION_TIMEOUT = "connection_timeout"
+    CONNECTION_READ_TIMEOUT = "connection_read_timeout"
+    CONNECTION_LIMIT_REACHED = "connection_limit_reached"
+    TLS_PROTOCOL_ERROR = "tls_protocol_error"
+    TLS_CERTIFICATE_ERROR = "tls_certificate_error"
+    TLS_ALERT_RECEIVED = "tls_alert_received"
+    HTTP_RESPONSE_INCOMPLETE = "http_response_incomplete"
+    HTTP_RESPONSE_BODY_SIZE = "http_response_body_size"
+    HTTP_RESPONSE_CONTENT_CODING = "http_response_content_coding"
+    HTTP_RESPONSE_TIMEOUT = "http_response_timeout"
+    HTTP_PROTOCOL_ERROR = "http_protocol_error"
+    PROXY_INTERNAL_ERROR = "proxy_internal_error"
+    PROXY_CONFIGURATION_ERROR = "proxy_configuration_error"
+    PROXY_LOOP_DETECTED = "proxy_loop_detected"
+
 
 class MirrorError(Exception):
     """Anything this product raises on purpose.
@@ -53,10 +81,13 @@ class UpstreamError(MirrorError):
         retry_after_s: float = 0.0,
         retryable: bool = True,
         status: int = 503,
+        error_type: ErrorType | None = None,
     ) -> None:
+        """`error_type` None: nothing that RFC 9209 has a word for."""
         super().__init__(
             f"upstream {source}: {reason}", source=source, retryable=retryable, status=status
         )
+        self.error_type = error_type
         self.reason = reason
         self.upstream_status = upstream_status
         self.retry_after_s = retry_after_s

@@ -41,7 +41,16 @@ from mirror.fill.objects import ANY_TIME
 from mirror.fill.outcomes import STALE_HOLD_S, Outcomes
 from mirror.fill.parts import FillParts
 from mirror.fill.proof_files import AGREES, ProofFile, ProofFiles
-from mirror.fill.replies import Growing, Inline, PassThrough, Reply, failed
+from mirror.fill.replies import (
+    FILLED,
+    REFILLED,
+    Growing,
+    Inline,
+    PassThrough,
+    Reply,
+    error_of,
+    failed,
+)
 from mirror.fill.signatures import SignatureMismatchError, Signatures, Signing
 from mirror.route.proofs import subject as subject_of
 from mirror.route.route import Route, Tempo
@@ -140,7 +149,7 @@ class Agreements:
         commits are made in the order in which they are asked for, so (2) is stored behind it."""
         entry = self._files.entry(file, subject, verdict.digest, verdict.proof)
         is_first = self._parts.desk.lookup(file.route.key) is None
-        outcome = "fwd=uri-miss; stored" if is_first else "fwd=stale; fwd-status=200; stored"
+        outcome = FILLED if is_first else REFILLED
         answer = Inline(entry=entry, outcome=outcome, content=file.content)
         flight.answer({file.route.key: answer})
         await self._parts.keep([(entry, file.content)])
@@ -234,9 +243,7 @@ async def verified_subject(route: Route, reply: Reply, take: Take | None = None)
             reply.source.close()
         return Subject(digest=reply.entry.digest, is_taken=take is not None)
     if isinstance(reply, Failed):
-        raise UpstreamError(
-            route.key, reply.reason, retry_after_s=reply.retry_after_s, status=reply.status
-        )
+        raise error_of(route.key, reply)
     if isinstance(reply, Inline):
         return Subject(digest=reply.entry.digest, content=reply.content)
     entry = reply.stored.entry

@@ -8,7 +8,9 @@ Rules:
    signature is then checked over the stored bytes, once.
 3. A body that disagrees is an event; its proof is asked for again before the next try, and the key
    is held off meanwhile.
-4. The proofs that were used are kept with the verdict that they agree, never before it.
+4. A body whose version changes upstream while it comes is given up, and its proof asked for again;
+   nothing is held off.
+5. The proofs that were used are kept with the verdict that they agree, never before it.
 
 Runs in: keeper.
 """
@@ -18,7 +20,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 
-from mirror.errors import MirrorError, StoreError, VerificationError
+from mirror.errors import MirrorError, StoreError, UpstreamError, VerificationError
+from mirror.fill.changed import ChangedUpstreamError
 from mirror.fill.download import Downloads, Order
 from mirror.fill.entries import NO_HEAD
 from mirror.fill.expected import Expected, ExpectedDigests
@@ -27,7 +30,7 @@ from mirror.fill.messages import StoredAnswer
 from mirror.fill.outcomes import STALE_HOLD_S, Outcomes
 from mirror.fill.parts import FillParts
 from mirror.fill.proof_files import ProofFiles
-from mirror.fill.replies import failed, stale
+from mirror.fill.replies import FILLED, REFILLED, failed, stale
 from mirror.fill.signatures import SignatureMismatchError, Signatures, Signing
 from mirror.route.route import Kind, Route, Tempo
 from mirror.store.entry import Entry, Stored
@@ -66,6 +69,8 @@ class Blobs:
             if isinstance(exc, SignatureMismatchError) and current is not None:
                 current = await self._withdrawn_unsigned(route, current)
             self._trouble(flight, route, current, exc)
+        except ChangedUpstreamError as exc:
+            await self._changed(flight, route, exc)
         except MirrorError as exc:
             if isinstance(exc, StoreError) and flight.is_answered:
                 # Its followers have the verified body, or were told; upstream is not to blame.
@@ -97,6 +102,8 @@ class Blobs:
         is_current = current is not None and current.entry.digest == expected.digest
         if is_current and current is not None and signing is None:
             if expected.is_stale:
+                if self._parts.stand_in(current) is None:
+                    raise UpstreamError(route.key, "its digest cannot be checked at the moment")
                 flight.answer({route.key: stale(current, 0)})
             else:
                 await self._outcomes.confirmed(flight, route, current, at=at, outcome="hit")
@@ -147,9 +154,7 @@ class Blobs:
             flight=flight,
             route=route,
             expected=replace(expected, confirmed_at=self._confirmed_at(route, expected)),
-            outcome="fwd=uri-miss; stored"
-            if current is None
-            else "fwd=stale; fwd-status=200; stored",
+            outcome=FILLED if current is None else REFILLED,
             signing=signing,
         )
         if not await self._downloads.fetch(order):
@@ -171,6 +176,15 @@ class Blobs:
             got=error.got,
         )
         self._parts.flights.hold(flight.key, failed(error), for_s=STALE_HOLD_S)
+        await self._distrust(route)
+
+    async def _changed(self, flight: Flight, route: Route, error: ChangedUpstreamError) -> None:
+        """Another version came in the middle: whoever has nothing yet asks again, at once."""
+        self._parts.log.warning("upstream-changed", key=route.key, reason=error.reason)
+        await self._distrust(route)
+        flight.answer_all(failed(error))
+
+    async def _distrust(self, route: Route) -> None:
         try:
             await self._expected.distrust(route)
         except StoreError as exc:

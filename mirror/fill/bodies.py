@@ -6,7 +6,8 @@ Rules:
 2. After a keeper restart a growing body goes on only where the bytes already given out are bytes
    of the verified file: same digest, same length, same inode, and no less landed than was given.
    Bytes were sent before their digest agreed; joined to another file's they would be a complete
-   wrong representation.
+   wrong representation. A part of one, which no digest vouches for, goes on in another file too,
+   under the same strong entity tag of upstream's: as its client itself would, by If-Range.
 3. A body has one follower; `release` it in a `finally`.
 
 Units: bytes, half-open offsets; -1: unknown.
@@ -33,6 +34,7 @@ from mirror.fill.messages import (
     StoredAnswer,
 )
 from mirror.store.entry import Entry, Stored
+from mirror.store.extents import Extents, Runs
 from mirror.store.files import Files
 
 _TOO_OLD = Failed(status=503, reason="the body changed during a restart", retry_after_s=1)
@@ -63,18 +65,20 @@ class InlineBody:
 class GrowingBody:
     """One follower's view of a flight's file.
 
-    `sendable`: a whole response may send `[0, sendable)`. `landed`: a partial one may send from
-    `[0, landed)`. `stored` is set once the blob is published. `failure` is set when `state` is
-    FAILED. `epoch` counts changes of the file: a follower that sees another value calls `open`
-    again and goes on at its offset. `content`: the whole verified content, when a restarted keeper
-    answered inline; then there is nothing to open. `sent`: the follower keeps here up to which
-    offset it gave bytes out; unset, everything readable counts as given.
+    `sendable`: a whole response may send `[0, sendable)`. `readable_end` says how far a partial one
+    may; who sends one sets `is_part`. `stored` is set once the blob is published. `failure` is set
+    when `state` is FAILED. `epoch` counts changes of the file: a follower that sees another value
+    calls `open` again and goes on at its offset. `content`: the whole verified content, when a
+    restarted keeper answered inline; then there is nothing to open. `sent`: the follower keeps here
+    up to which offset it gave bytes out; unset, everything readable counts as given.
     """
 
     __slots__ = (
         "_blob_path",
+        "_extents",
         "_files",
         "_inode",
+        "_is_same_version",
         "_on_release",
         "_path",
         "_seen",
@@ -86,6 +90,8 @@ class GrowingBody:
         "entry",
         "epoch",
         "failure",
+        "is_kept",
+        "is_part",
         "is_released",
         "landed",
         "length",
@@ -111,6 +117,8 @@ class GrowingBody:
         self.collapsed = answer.collapsed
         self.sendable = answer.sendable
         self.landed = answer.landed
+        self.is_kept = answer.is_kept
+        self.is_part = False
         self.state = FlightState.RUNNING
         self.stored: Stored | None = None
         self.failure: Failed | None = None
@@ -119,11 +127,13 @@ class GrowingBody:
         self.sent: int | None = None
         self.is_released = False
         self.losses = 0  # keepers lost since the body last moved; `KeeperClient` counts
+        self._extents = _extents(answer.landed, answer.ahead)
         self._path = answer.path
         self._blob_path = blob_path
         self._files = files
         self._on_release = on_release
         self._inode: int | None = None  # of the file first opened
+        self._is_same_version = False  # a restarted keeper's file has, though it is another
         self._version = 0
         self._seen = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -132,6 +142,10 @@ class GrowingBody:
     def is_over(self) -> bool:
         """Nothing about the bytes changes any more (`stored` may still be set)."""
         return self.state is not FlightState.RUNNING
+
+    def readable_end(self, offset: int) -> int:
+        """Return up to where a partial response may send from `offset` on; `offset`: not yet."""
+        return self._extents.end_at(offset)
 
     def open(self) -> int:
         """Return a descriptor (the caller's to close) of the flight's file or the published blob.
@@ -177,7 +191,7 @@ class GrowingBody:
             return
         self.losses = 0
         self.sendable = progress.sendable
-        self.landed = progress.landed
+        self._has_landed(progress.landed, progress.ahead)
         self.length = progress.length
         self.stored = progress.stored or self.stored
         if progress.state is FlightState.FAILED:
@@ -195,13 +209,15 @@ class GrowingBody:
 
     def resume(self, answer: GrowingAnswer | StoredAnswer | InlineBody | Failed) -> bool:
         """Take over a restarted keeper's answer; False when the body failed over it."""
+        self._is_same_version = self.is_part and self._has_same_tag(answer)
         failure = self._objection(answer)
         if failure is not None:
             self.fail(failure)
             return False
         if isinstance(answer, GrowingAnswer):
             self._path = answer.path
-            self.sendable, self.landed = answer.sendable, answer.landed
+            self.sendable = answer.sendable
+            self._has_landed(answer.landed, answer.ahead)
             self.length = answer.length if answer.length >= 0 else self.length
         elif isinstance(answer, StoredAnswer):
             self.stored = answer.stored
@@ -224,11 +240,19 @@ class GrowingBody:
         if not is_same or (-1 not in (length, self.length) and length != self.length):
             return _TOO_OLD
         given = self._given()
-        if isinstance(answer, GrowingAnswer) and answer.landed < given:
+        is_behind = isinstance(answer, GrowingAnswer) and answer.landed < given
+        if is_behind and not self._is_same_version:
             return _TOO_OLD  # the bytes between would be fetched, and perhaps written, again
         if isinstance(answer, InlineBody) and given:
             return _TOO_OLD  # nothing says that the given bytes are a prefix of this content
         return None
+
+    def _has_same_tag(self, answer: GrowingAnswer | StoredAnswer | InlineBody | Failed) -> bool:
+        if not isinstance(answer, GrowingAnswer | StoredAnswer):
+            return False
+        entry = answer.stored.entry if isinstance(answer, StoredAnswer) else answer.entry
+        tag = self.entry.upstream_etag
+        return tag.startswith('"') and entry.upstream_etag == tag
 
     def _given(self) -> int:
         """Return up to which offset a client may hold bytes."""
@@ -240,12 +264,18 @@ class GrowingBody:
         found = self._files.identify(descriptor)
         if self.stored is not None and self._inode is None and found != self.stored.attestation:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._blob_path)
-        if self._inode not in (None, found.inode) and self._given():
+        is_other = self._inode not in (None, found.inode) and self._given() > 0
+        if is_other and not self._is_same_version:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self._path)
         self._inode = found.inode
 
+    def _has_landed(self, landed: int, ahead: Runs) -> None:
+        self.landed = landed
+        self._extents = _extents(landed, ahead)
+
     def _become_whole(self, length: int) -> None:
-        self.sendable = self.landed = self.length = length
+        self.sendable = self.length = length
+        self._has_landed(length, ())
         self.state = FlightState.VERIFIED
 
     def _changed(self) -> None:
@@ -258,6 +288,10 @@ class GrowingBody:
             f"<GrowingBody {self.entry.key} {self.state.value} "
             f"{self.sendable}/{self.landed}/{self.length}>"
         )
+
+
+def _extents(landed: int, ahead: Runs) -> Extents:
+    return Extents(((0, landed), *ahead))
 
 
 class PassThroughBody:

@@ -59,7 +59,7 @@ from mirror.fill.messages import StoredAnswer
 from mirror.fill.outcomes import Outcomes, absence
 from mirror.fill.parts import FillParts
 from mirror.fill.release_key import ReleaseKeys
-from mirror.fill.replies import Reply, stale
+from mirror.fill.replies import FILLED, REFILLED, Reply, stale
 from mirror.fill.reproving import Reprover
 from mirror.fill.small_fetch import Absent, Fetched, fetch_small
 from mirror.route.route import Tempo
@@ -167,7 +167,7 @@ class Channels:
             if isinstance(error, SkewError):
                 digests = {"expected": error.stated, "got": error.got}
             self._parts.log.warning(error.event, key=flight.key, reason=error.reason, **digests)
-        if refresh.has_copy:
+        if refresh.has_copy and self._parts.stand_in(refresh.current[refresh.files.digest.key]):
             now = self._parts.clock.now()
             replies: dict[str, Reply] = {}
             for route in refresh.files.routes:
@@ -214,9 +214,9 @@ class Channels:
         files, whole = refresh.files, refresh.whole
         await self._admit(refresh, proved)
         now = self._parts.clock.now()
-        outcome = "fwd=uri-miss; stored"
+        outcome = FILLED
         if whole is not None:
-            outcome = "fwd=stale; fwd-status=200; stored"
+            outcome = REFILLED
         switch = switch_to(self._parts.entries, files, proved, now=now, outcome=outcome)
         # Stored before it is answered, unlike other small objects. Otherwise: (1) one worker gives
         # the next generation, (2) another, whose clock is a tick behind, gives the former to the

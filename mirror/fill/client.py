@@ -27,6 +27,7 @@ import struct
 from collections.abc import Sequence
 
 from mirror.clock import Clock
+from mirror.errors import ErrorType
 from mirror.events import EventLog
 from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
 from mirror.fill.exchange import Exchange, Outcome
@@ -36,6 +37,7 @@ from mirror.fill.link import KeeperLink
 from mirror.fill.messages import (
     Ask,
     Check,
+    Code,
     Failed,
     GrowingAnswer,
     InlineAnswer,
@@ -58,8 +60,10 @@ LOSSES_MAX = 3
 RETRY_AFTER_S = 2  # the supervisor has a keeper back in less
 _CREDIT_STEP_BYTES = INITIAL_CREDIT_BYTES // 4
 _CREDIT = struct.Struct("!I")
-_AWAY = Failed(status=503, reason="the keeper is away", retry_after_s=RETRY_AFTER_S)
-_STOPPING = Failed(status=503, reason="the worker is stopping", retry_after_s=RETRY_AFTER_S)
+_INTERNAL = ErrorType.PROXY_INTERNAL_ERROR
+_failed = functools.partial(Failed, status=503, retry_after_s=RETRY_AFTER_S, error_type=_INTERNAL)
+_AWAY = _failed(reason="the keeper is away")
+_STOPPING = _failed(reason="the worker is stopping")
 
 
 class KeeperClient:
@@ -96,6 +100,8 @@ class KeeperClient:
         self._notices = Notices(self._tell, clock)
         self.used = self._notices.used  # bound once: this is on the hit path
         self.check = self._notices.check
+        self.revalidate = self._notices.revalidate
+        self.code = self._notices.code
 
     @property
     def _absence(self) -> Failed:
@@ -369,7 +375,7 @@ class KeeperClient:
             self._owed.pop(stream, None)
             self._cancel(stream)
 
-    def _tell(self, type: FrameType, messages: Sequence[Used | Check]) -> None:
+    def _tell(self, type: FrameType, messages: Sequence[Used | Check | Code]) -> None:
         if self._link is None or self._link.is_congested:
             self._notices.clear()  # else what could not be sent would count as sent
             return

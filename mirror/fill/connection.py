@@ -36,6 +36,7 @@ from mirror.fill.frames import (
 from mirror.fill.messages import (
     Ask,
     Check,
+    Code,
     Failed,
     Hello,
     InlineAnswer,
@@ -52,7 +53,7 @@ GREETING_S = 5.0
 QUEUE_MAX_BYTES = 8388608  # 64 inline bodies in full credit would be 16 MiB; content waits earlier
 CONTENT_PAUSE_BYTES = 1048576  # content stops here; control frames go on up to the maximum
 STREAMS_MAX = 16384  # twice the connections of a worker
-NAMED_KEYS_MAX = 512  # in one USED or CHECK
+NAMED_KEYS_MAX = 512  # in one USED, CHECK or CODE
 
 
 class Answers(Protocol):
@@ -63,6 +64,8 @@ class Answers(Protocol):
     def used(self, keys: tuple[str, ...]) -> None: ...
 
     def check(self, keys: tuple[str, ...]) -> None: ...
+
+    def code(self, keys: tuple[str, ...]) -> None: ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -167,6 +170,8 @@ class WorkerConnection(asyncio.Protocol):
                 self._answers.used(_bounded(decode(Used, frame.payload).keys, frame.type))
             case FrameType.CHECK:
                 self._answers.check(_bounded(decode(Check, frame.payload).keys, frame.type))
+            case FrameType.CODE:
+                self._answers.code(_bounded(decode(Code, frame.payload).keys, frame.type))
             case _:
                 raise FrameError(f"{frame.type.name} from a worker")
 

@@ -38,6 +38,8 @@ BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
 FEED_BYTES = 1048576
 GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch takes
 
+Piece = tuple[int, bytes]  # where the bytes belong, and they
+
 _T = TypeVar("_T")
 
 
@@ -149,9 +151,13 @@ class StoreDesk:
             return attested
         return self.current(stored.entry.key)  # it was hashed for another key
 
-    async def reserve(self, nbytes: int) -> Reservation | None:
-        """Return a reservation, or None when the budget has no room. The caller releases it."""
-        future = self._submit(self._urgent, self._store.reserve, nbytes)
+    async def reserve(self, nbytes: int, resuming: Entry | None = None) -> Reservation | None:
+        """Return a reservation, or None when the budget has no room. The caller releases it.
+
+        What an earlier fill left of `resuming` counts once.
+        """
+        kept = None if resuming is None else (resuming.key, resuming.digest)
+        future = self._submit(self._urgent, self._store.reserve, nbytes, kept)
         try:
             return await finished(future)
         except asyncio.CancelledError:
@@ -187,20 +193,28 @@ class StoreDesk:
                 self._store.abandon(future.result(), True)
             raise
 
-    def write(
-        self, partial: PartialFile, data: bytes, *, is_noted: bool = False
-    ) -> asyncio.Future[None]:
-        """Hash and write in a thread, and note how far the partial is when asked to.
+    async def write(self, partial: PartialFile, data: bytes) -> None:
+        """Append in a thread. At most one write per partial at a time (the caller's duty)."""
+        await self._in(self._bodies, partial.write, data)
+
+    def land(
+        self, partial: PartialFile, pieces: Sequence[Piece], absorb_bytes: int, *, is_noted: bool
+    ) -> asyncio.Future[bool]:
+        """Write in a thread what belongs anywhere, then let the prefix take over what it reaches,
+        `absorb_bytes` at most; the result: whether it reaches more. Notes how far it is if asked.
 
         At most one call per partial at a time (the caller's duty).
         """
 
-        def call() -> None:
-            partial.write(data)
+        def call() -> bool:
+            for at, content in pieces:
+                partial.write_at(at, content)
+            has_more = partial.absorb(absorb_bytes)
             if is_noted:
                 partial.note()
+            return has_more
 
-        return asyncio.get_running_loop().run_in_executor(self._bodies, call)
+        return self._submit(self._bodies, call)
 
     async def digest(self, partial: PartialFile) -> bytes:
         return await self._in(self._bodies, partial.digest)
@@ -217,6 +231,10 @@ class StoreDesk:
     async def compute(self, call: Callable[..., _T], *values: Any) -> _T:
         """Run a pure or reading function that would hold up the loop."""
         return await self._in(self._bodies, call, *values)
+
+    async def code(self, call: Callable[..., _T], *values: Any) -> _T:
+        """Run what reads, codes and publishes (`fill.variants`)."""
+        return await self._in(self._publishing, call, *values)
 
     async def aclose(self) -> None:
         """Commit what is queued and end the threads; the store itself stays open."""

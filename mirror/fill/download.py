@@ -13,8 +13,10 @@ Rules:
 3. Place and connection go back with the last byte; hashes and commits keep no other fill waiting.
 4. A disk that fails under a body cuts its followers off, with the event `body-cut-by-store`; their
    clients ask again, and the body then passes through.
-5. A signature is hashed in the thread and pass that hashes and writes (`_Fed`). What an earlier
-   fill left is read once more for it: the store hashes that prefix for the digest alone.
+5. A signature is hashed in the thread and pass that hashes and writes (`PartialFile.tap`). What an
+   earlier fill left is read once more for it: the store hashes that prefix for the digest alone.
+6. A range far into a body that nobody has is asked for first. Of one above `[store]
+   ranges_only_above` nothing else is fetched, and what came is dropped: nothing vouches for it.
 
 Units: bytes. Runs in: keeper.
 """
@@ -28,11 +30,11 @@ from itertools import count
 from typing import NoReturn
 
 from mirror.errors import MirrorError, StoreError, UpstreamError, VerificationError
+from mirror.fill.assembly import Assembly
 from mirror.fill.desk import StoreDesk
 from mirror.fill.expected import Expected
 from mirror.fill.flights import Flight
 from mirror.fill.growing import GrowingFile
-from mirror.fill.landing import Landing
 from mirror.fill.line import Line
 from mirror.fill.messages import Failed
 from mirror.fill.parts import FillParts
@@ -42,16 +44,22 @@ from mirror.fill.replies import RETRY_AFTER_S, Growing, Inline, PassThrough, fai
 from mirror.fill.signatures import SignatureMismatchError, Signing
 from mirror.fill.small_fetch import THREAD_FROM_BYTES
 from mirror.fill.transfer import Transfer
+from mirror.fill.wanted import Wanted
 from mirror.route import policy
 from mirror.route.route import Route
 from mirror.store.entry import Entry
-from mirror.verify.openpgp import SignatureCheck
 
 # As many bytes as a stream may send at once (frames.INITIAL_CREDIT_BYTES): such a body is verified
 # before its first byte goes out, costs no file hand-over, and joins a group commit.
 SMALL_BODY_BYTES = 262144
 UNKNOWN_RESERVE_BYTES = 16777216  # first reservation for an unknown length; the partial extends it
-PREFIX_STEP_BYTES = 1048576
+# Who comes while it ends begins anew, as behind a change.
+_PARTED = Failed(
+    status=503,
+    reason="only ranges of it were fetched",
+    retry_after_s=RETRY_AFTER_S,
+    is_changed=True,
+)
 CLAIM_WAIT_S = 5.0  # whoever asked is told in the same loop turn; longer means: nobody is left
 
 
@@ -84,7 +92,7 @@ class Downloads:
         unknown_limit = min(self._parts.config.store.max_object, limit)
         digest = order.expected.digest
         async with Line(self._parts, order.route, limit_bytes=unknown_limit, digest=digest) as line:
-            if not await line.open(await self._resumable(order)):
+            if not await line.open(await self._resumable(order), self._first(order)):
                 return False
             length = line.transfer.head.length
             if length > limit:
@@ -92,6 +100,7 @@ class Downloads:
                     order.route.key, f"{length} bytes are too many", retryable=False, status=502
                 )
             if 0 <= length <= SMALL_BODY_BYTES:
+                await line.transfer.begin_at(0)
                 await self._inline(order, line)
                 return True
             return await self._large(order, line)
@@ -100,6 +109,12 @@ class Downloads:
         key, digest = order.route.key, order.expected.digest
         found = await self._parts.desk.resumable(key, digest)
         return found if found is not None and found.length > SMALL_BODY_BYTES else None
+
+    def _first(self, order: Order) -> Wanted | None:
+        """Return the range to ask for first, if it is far enough from the first byte."""
+        first = order.flight.wanted.first
+        ahead = self._parts.config.upstream.range_ahead
+        return first if first is not None and (first.start < 0 or first.start > ahead) else None
 
     def _entry(self, order: Order, transfer: Transfer, length: int) -> Entry:
         return self._parts.entries.present(
@@ -142,7 +157,8 @@ class Downloads:
         try:
             if length > self._parts.config.store.max_object:
                 raise StoreError(entry.key, "larger than store.max_object")
-            reservation = await desk.reserve(length if length >= 0 else UNKNOWN_RESERVE_BYTES)
+            nbytes = length if length >= 0 else UNKNOWN_RESERVE_BYTES
+            reservation = await desk.reserve(nbytes, entry)
             if reservation is None:
                 raise StoreError(entry.key, "no room in the byte budget")
             partial = await desk.begin(
@@ -174,14 +190,9 @@ class Downloads:
         is_settled = False
         failure = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
         try:
-            if partial.landed < file.length or file.length < 0:
-                await line.transfer.begin_at(partial.landed)
-            order.flight.answer({order.route.key: Growing(file=file)})
-            fed: PartialFile = partial
-            if order.signing is not None:
-                fed = _Fed(partial, order.signing.check)
-                await desk.compute(fed.take_prefix)
-            await self._land(line.transfer, fed, file)
+            if not await self._land(order, line, partial, file):
+                failure = _PARTED
+                return
             await line.aclose()
             digest = await desk.digest(partial)
             if digest != order.expected.digest:
@@ -206,26 +217,43 @@ class Downloads:
         finally:
             file.fail(failure)
             if not is_settled:
-                await desk.abandon(partial, keep=True)
+                # Of a version that upstream does not have any more nothing can be completed.
+                keep = file.is_kept and not failure.is_changed
+                await desk.abandon(partial, keep=keep)
 
-    async def _land(self, transfer: Transfer, partial: PartialFile, file: GrowingFile) -> None:
-        if partial.landed == file.length:
-            return  # everything had landed before; only the digest was missing
-        landing = Landing(self._parts.desk, partial, file.land)
+    async def _land(
+        self, order: Order, line: Line, partial: PartialFile, file: GrowingFile
+    ) -> bool:
+        """Answer with the file and bring its bytes. False: nobody wants more than the ranges that
+        were brought."""
+        assembly = Assembly(
+            self._parts,
+            order.route,
+            line=line,
+            partial=partial,
+            file=file,
+            wanted=order.flight.wanted,
+        )
+        file.is_kept = not self._is_ranges_only(order, line.transfer)
+        order.flight.answer({order.route.key: Growing(file=file)})
         try:
-            async for chunk in transfer.chunks():
-                await landing.take(chunk)
-            await landing.drain()
-        except UpstreamError:
-            await landing.drain()  # what has come is worth resuming from
-            raise
+            if order.signing is not None:
+                await self._parts.desk.compute(partial.tap, order.signing.check.update)
+            if not file.is_kept and not await assembly.bring_wanted():
+                return False
+            await assembly.run()
         except StoreError as exc:
             self._parts.log.error(
                 "body-cut-by-store", key=file.entry.key, landed_bytes=file.landed, reason=str(exc)
             )
             raise
         finally:
-            await landing.settle()
+            await assembly.aclose()
+        return True
+
+    def _is_ranges_only(self, order: Order, transfer: Transfer) -> bool:
+        is_large = transfer.head.length > self._parts.config.store.ranges_only_above
+        return is_large and transfer.part is not None and not order.flight.wanted.is_whole
 
     async def _pass_through(self, order: Order, transfer: Transfer) -> None:
         relay = Relay(order.route.key)
@@ -305,39 +333,6 @@ class Downloads:
         except StoreError as exc:
             self._parts.log.warning("not-quarantined", path=partial.path, reason=str(exc))
             await self._parts.desk.abandon(partial, keep=False)
-
-
-class _Fed:
-    """A partial whose bytes are also hashed for a signature, as they are written."""
-
-    def __init__(self, partial: PartialFile, check: SignatureCheck) -> None:
-        self._partial = partial
-        self._check = check
-        self.read = partial.read
-        self.digest = partial.digest
-        self.note = partial.note
-
-    @property
-    def path(self) -> str:
-        return self._partial.path
-
-    @property
-    def landed(self) -> int:
-        return self._partial.landed
-
-    def write(self, data: bytes) -> None:
-        self._partial.write(data)
-        self._check.update(data)
-
-    def take_prefix(self) -> None:
-        """Hash what had landed before; blocks. Raises StoreError."""
-        at = 0
-        while at < self._partial.landed:
-            piece = self._partial.read(at, PREFIX_STEP_BYTES)
-            if not piece:
-                raise StoreError(self._partial.path, "ends before what has landed")
-            self._check.update(piece)
-            at += len(piece)
 
 
 async def _sha256(desk: StoreDesk, content: bytes) -> bytes:

@@ -10,6 +10,8 @@ Rules:
 5. Between looking for a flight and launching one nothing is awaited.
 6. What is stored but not attested (a lost index, a touched file) is hashed before upstream is
    asked: the bytes may all be here while upstream is away.
+7. A client's wish for something younger than what is stored (`Ask.since`) is heard once in
+   `[freshness] client_floor` per key, and never for what never changes.
 
 Does not: speak the protocol (`fill.server`) or decide whether a worker must ask (`fill.plan`).
 Runs in: keeper.
@@ -24,20 +26,20 @@ from dataclasses import dataclass
 
 from mirror.clock import Clock
 from mirror.config import Config
-from mirror.errors import MirrorError, StoreError, UpstreamError
+from mirror.errors import MirrorError, StoreError
 from mirror.events import EventLog
 from mirror.fill.agreement import Agreements, Subject, Take, verified_subject
+from mirror.fill.background import BackgroundChecks
 from mirror.fill.blobs import Blobs
 from mirror.fill.channel import Channels
 from mirror.fill.channel_files import channel_files
 from mirror.fill.channel_states import ChannelState
-from mirror.fill.crate_checks import CrateChecks
 from mirror.fill.crates import CrateBook
 from mirror.fill.dates import DatedManifests
 from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
 from mirror.fill.expected import ExpectedDigests
-from mirror.fill.flights import Flight, Flights, Held
+from mirror.fill.flights import Flight, Flights
 from mirror.fill.gates import gate_of
 from mirror.fill.held import Held as HeldRelease
 from mirror.fill.held import HeldReleases
@@ -47,7 +49,7 @@ from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
 from mirror.fill.parts import FillParts
-from mirror.fill.ports import BlobReader, StoreDoor, TrustState, UpstreamPool
+from mirror.fill.ports import BlobReader, FillerStore, TrustState, UpstreamPool
 from mirror.fill.proof_files import ProofFiles
 from mirror.fill.release_key import ReleaseKeys
 from mirror.fill.replies import (
@@ -58,17 +60,20 @@ from mirror.fill.replies import (
     Reply,
     collapsed,
     digest_of,
+    error_of,
     failed,
     from_memory,
+    held_off,
     stale,
 )
 from mirror.fill.signatures import Signatures
 from mirror.fill.small import SmallObjects
+from mirror.fill.variants import VariantMaker
 from mirror.http.freshness import is_fresh
 from mirror.route.match import route_of_key
 from mirror.route.policy import states_digest
 from mirror.route.proofs import subject
-from mirror.route.route import Kind, Route, UpstreamName
+from mirror.route.route import Kind, Route, Tempo, UpstreamName
 from mirror.store.entry import Stored
 
 STALE_PATIENCE_S = 5.0  # then the stored copy is the better answer; the flight goes on
@@ -90,7 +95,7 @@ class Filler:
 
     def __init__(
         self,
-        store: StoreDoor,
+        store: FillerStore,
         pools: Mapping[UpstreamName, UpstreamPool],
         config: Config,
         clock: Clock,
@@ -102,20 +107,19 @@ class Filler:
         jitter: Callable[[], float] = random.random,
         stale_patience_s: float = STALE_PATIENCE_S,
     ) -> None:
-        self._clock = clock
-        self._log = log
-        self._config = config
+        self._clock, self._log, self._config = clock, log, config
         self._stale_patience_s = stale_patience_s
+        # Else nobody is sent a part before the whole is verified, and the order is the fastest.
+        self._heeds_ranges = config.trust.unverified_ranges == "stream"
         self._desk = StoreDesk(store, reader)
         self._flights = Flights(clock=clock, log=log)
-        self._gates = {name: gate_of(name, config.upstream) for name in UpstreamName}
-        parts = FillParts(
+        self._parts = parts = FillParts(
             desk=self._desk,
             pools=pools,
             config=config,
             clock=clock,
             log=log,
-            gates=self._gates,
+            gates={name: gate_of(name, config.upstream) for name in UpstreamName},
             flights=self._flights,
             entries=EntryMaker(freshness=config.freshness),
             memory=MemoryBudget(),
@@ -124,11 +128,10 @@ class Filler:
             sleep=sleep,
             jitter=jitter,
         )
-        self._entries = parts.entries
-        self._held = parts.held
         self._crates = crates = CrateBook(parts)
-        check_s = config.freshness.crate_check
-        self._checks = CrateChecks(self, self._flights, clock, log, after_s=check_s)
+        self._checks = BackgroundChecks(
+            self, self._flights, clock, log, after_s=config.freshness.crate_check
+        )
         keys = ReleaseKeys(parts, self)
         self._channels = Channels(parts, keys)
         manifests = StoredManifests(parts, self, self._channels.manifests_parsed)
@@ -138,6 +141,7 @@ class Filler:
         self._agreements = Agreements(parts, self, manifests, signatures)
         self._small = SmallObjects(parts, crates)
         self._dates = DatedManifests(parts, self)
+        self._variants = VariantMaker(store.variants, reader, self._desk, self._flights, log)
 
     def __repr__(self) -> str:
         return f"<Filler {len(self._flights)} flights, {self.waiting} waiting>"
@@ -150,17 +154,17 @@ class Filler:
     @property
     def waiting(self) -> int:
         """How many of them wait for a place at the gate of their upstream."""
-        return sum(gate.waiting for gate in self._gates.values())
+        return sum(gate.waiting for gate in self._parts.gates.values())
 
     @property
     def checks(self) -> int:
-        """How many background checks of crates run or wait."""
+        """How many background checks run or wait."""
         return len(self._checks)
 
     @property
     def held(self) -> list[HeldRelease]:
         """What upstream offers and this mirror refuses to take over, for `status`."""
-        return list(self._held)
+        return list(self._parts.held)
 
     def channel_states(self) -> list[ChannelState]:
         """How new the channels stable, beta and nightly are here, for `status`."""
@@ -195,8 +199,20 @@ class Filler:
         self._desk.touch(keys)
 
     def check(self, keys: Sequence[str]) -> None:
-        """Look in the background whether the index still lists these crates."""
+        """Ask upstream in the background about these: stale responses, and the index of crates."""
         self._checks.check(keys)
+
+    async def refresh(self, route: Route, *, since: float = ANY_TIME) -> None:
+        """See `fill.background`."""
+        if since == ANY_TIME and self._desk.lookup(route.key) is None:
+            return  # withdrawn or evicted meanwhile: nothing is fetched anew without a client
+        reply = await self._obtain(route, since)
+        if isinstance(reply, PassThrough):
+            reply.source.close()  # nobody reads it
+
+    def code(self, keys: Sequence[str]) -> None:
+        """Make gzip variants of these objects in the background."""
+        self._variants.want(keys)
 
     async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
         """See `fill.objects`."""
@@ -211,9 +227,7 @@ class Filler:
                 entry=entry, is_stale=reply.is_stale, content=None, stored=reply.stored
             )
         if isinstance(reply, Failed):
-            raise UpstreamError(
-                route.key, reply.reason, retry_after_s=reply.retry_after_s, status=reply.status
-            )
+            raise error_of(route.key, reply)
         raise ValueError(f"{route.key} is not a small object")
 
     async def content(self, found: Confirmed) -> bytes:
@@ -238,6 +252,7 @@ class Filler:
     async def aclose(self) -> None:
         """End all flights, finish the commits; partials stay for the next start."""
         await self._checks.aclose()
+        await self._variants.aclose()
         await self._flights.aclose()
         await self._crates.aclose()
         await self._channels.aclose()
@@ -253,16 +268,24 @@ class Filler:
             if refusal is not None:
                 return refusal
         if await self._is_unlisted(route):
-            entry = self._entries.absent(route, self._clock.now())
+            entry = self._parts.entries.absent(route, self._clock.now())
             return absence(entry, "hit; detail=manifests-txt")
-        since = ANY_TIME
-        if ask.purpose is Purpose.REVALIDATE and route.kind is Kind.CRATE:
-            # Its bytes never become stale; what is checked is that the index still lists them.
-            since = self._clock.now() - self._config.freshness.crate_check
-        reply = await self._obtain(route, since)
+        since = self._since(route, ask)
+        reply = await self._obtain(route, since, ask)
         if ask.claim and digest_of(reply) not in (b"", ask.claim):
             return _wrong_claim()
         return reply
+
+    def _since(self, route: Route, ask: Ask) -> float:
+        """From when what is stored must be confirmed to answer `ask`."""
+        now, freshness = self._clock.now(), self._config.freshness
+        if ask.purpose is Purpose.REVALIDATE and route.kind is Kind.CRATE:
+            # Its bytes never become stale; what is checked is that the index still lists them.
+            return now - freshness.crate_check
+        if not ask.since or route.tempo is Tempo.FOREVER:
+            return ANY_TIME
+        # However many clients ask, and whatever workers say: rule 7.
+        return min(ask.since, now - freshness.client_floor)
 
     async def _attest(self, route: Route) -> Stored | None:
         stored = self._desk.lookup(route.key)
@@ -297,8 +320,8 @@ class Filler:
     async def _is_unlisted(self, route: Route) -> bool:
         return self._desk.current(route.key) is None and await self._dates.is_unlisted(route)
 
-    async def _obtain(self, route: Route, since: float) -> Reply:
-        """Answer from the store, a running flight, or one launched here."""
+    async def _obtain(self, route: Route, since: float, ask: Ask | None = None) -> Reply:
+        """Answer from the store, a running flight, or one launched here; `ask` says what of it."""
         job = self._job(route)
         await self._attest_changed(job)
         while True:
@@ -310,10 +333,14 @@ class Filler:
                 if ready is not None:
                     return ready
                 flight = self._flights.launch(job.key, job.keys, job.run)
+            flight.wanted.add(ask if self._heeds_ranges else None)
             reply = await self._wait(flight, route)
             if isinstance(reply, PassThrough) and not reply.source.claim():
                 continue  # another follower took it; the body has one reader
             if isinstance(reply, Growing) and reply.file.failure is not None:
+                if reply.file.failure.is_changed and flight.task is not None:
+                    await asyncio.wait([flight.task])
+                    continue
                 return reply.file.failure
             if isinstance(reply, Growing) and reply.file.stored is not None:
                 reply = StoredAnswer(stored=reply.file.stored, outcome="fwd=uri-miss")
@@ -349,27 +376,24 @@ class Filler:
         if stored is not None and _is_usable(stored, since, self._clock.now()):
             return StoredAnswer(stored=stored, outcome="hit")
         held = self._flights.held(job.key)
-        return None if held is None else _held_reply(held, stored)
+        copy = stored if stored is not None and stored.entry.status == 200 else None
+        return None if held is None else held_off(held.failure, self._parts.stand_in(copy))
 
     async def _wait(self, flight: Flight, route: Route) -> Reply:
         try:
             async with asyncio.timeout(self._stale_patience_s):
                 return (await flight.replies())[route.key]
         except TimeoutError:
-            stored = self._desk.current(route.key)
+            stored = self._parts.stand_in(self._desk.current(route.key))
         if stored is not None:
             return stale(stored, 0)
         return (await flight.replies())[route.key]
 
 
 def _is_usable(stored: Stored, since: float, now: float) -> bool:
-    return is_fresh(stored.entry.fresh_until, now) and stored.entry.confirmed_at >= since
-
-
-def _held_reply(held: Held, stored: Stored | None) -> Reply:
-    if stored is None or stored.entry.status != 200:
-        return held.failure
-    return stale(stored, held.upstream_status)
+    entry = stored.entry
+    is_usable = is_fresh(entry.fresh_until, now, confirmed_at=entry.confirmed_at)
+    return is_usable and entry.confirmed_at >= since
 
 
 def _wrong_claim() -> Failed:

@@ -23,6 +23,7 @@ from mirror.errors import MirrorError
 from mirror.events import EventLog
 from mirror.fill.messages import Failed
 from mirror.fill.replies import RETRY_AFTER_S, Replies, Reply, failed
+from mirror.fill.wanted import WantedRanges
 
 HELD_MAX = 4096  # keys remembered as just failed
 
@@ -39,13 +40,14 @@ class Held:
 class Flight:
     """The work for one key (or one generation); `answer` may come long before its end."""
 
-    __slots__ = ("_answer", "holds", "key", "keys", "task")
+    __slots__ = ("_answer", "holds", "key", "keys", "task", "wanted")
 
     def __init__(self, key: str, keys: tuple[str, ...]) -> None:
         self.key = key
         self.keys = keys
         self.task: asyncio.Task[None] | None = None
         self.holds = contextlib.ExitStack()  # what it gives back at its end
+        self.wanted = WantedRanges()  # what its askers want first
         self._answer: asyncio.Future[Replies] = asyncio.get_running_loop().create_future()
 
     def __repr__(self) -> str:

@@ -7,8 +7,8 @@
 
 Rules:
 1. All integers are big-endian; `length` counts the payload, at most `MAX_PAYLOAD_BYTES`.
-2. Stream 0 is the connection itself (HELLO, PROGRESS, USED, CHECK); requests use ids that the
-   asking side counts up from 1, never reused on one connection.
+2. Stream 0 is the connection itself (HELLO, PROGRESS, USED, CHECK, CODE); requests use ids that
+   the asking side counts up from 1, never reused on one connection.
 3. DATA is the only frame under credit: per stream and direction a sender starts with
    `INITIAL_CREDIT_BYTES` and gets more by CREDIT. Everything else is small and bounded.
 4. A frame of another version, an unknown type or a longer payload ends the connection.
@@ -22,7 +22,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 MAX_PAYLOAD_BYTES = 65536 - 12  # a frame is at most 64 KiB
 INITIAL_CREDIT_BYTES = 262144  # two socket buffers: keeps a stream busy across one round trip
 _HEAD = struct.Struct("!BBHII")
@@ -39,6 +39,7 @@ class FrameType(enum.IntEnum):
     PROGRESS = 8  # keeper -> worker, stream 0: one flight moved
     USED = 9  # worker -> keeper, stream 0: keys served lately
     CHECK = 10  # worker -> keeper, stream 0: crates whose index entry wants a confirmation
+    CODE = 11  # worker -> keeper, stream 0: objects whose gzip variant is wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ Rules:
 3. Bodies leave places to small objects: a client needs a proof or an index file before anything
    else. A gate whose upstream has only one of the two gives it all places.
 4. Bodies that pass through last as long as their slowest reader and have places apart.
-5. A place is held around a transfer only, never while waiting for another flight or for the disk.
+5. Ranges that are fetched beside a body's own transfer take at most a quarter of the bodies'
+   places, and only places that are free: a body never waits for a range.
+6. A place is held around a transfer only, never while waiting for another flight or for the disk.
 
 Units: places. Runs in: keeper.
 """
@@ -21,7 +23,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from mirror.config import Upstream
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.fill.replies import RETRY_AFTER_S
 from mirror.route.route import UpstreamName
 
@@ -29,12 +31,14 @@ from mirror.route.route import UpstreamName
 WAITING_PER_PLACE = 64
 SMALL_SHARE = 4  # one place in so many is kept for small objects
 PASSING_SHARE = 4  # one connection in so many is kept for bodies that pass through
+SIDE_SHARE = 4  # one body in so many may be a range: ranges must not crowd out whole bodies
 
 
 class Lane(enum.Enum):
     SMALL = "small"
     BODY = "body"
     PASSING = "passing"
+    SIDE = "side"  # a range that somebody waits for, far ahead of a body's own transfer
 
 
 class _Places:
@@ -53,7 +57,12 @@ class _Places:
     async def place(self, source: str) -> AsyncIterator[None]:
         """Hold one place. Raises UpstreamError (503) when the queue is full."""
         if self._free.locked() and self.waiting >= self._max_waiting:
-            raise UpstreamError(source, "too many fills are waiting", retry_after_s=RETRY_AFTER_S)
+            raise UpstreamError(
+                source,
+                "too many fills are waiting",
+                retry_after_s=RETRY_AFTER_S,
+                error_type=ErrorType.CONNECTION_LIMIT_REACHED,
+            )
         self.waiting += 1
         try:
             await self._free.acquire()
@@ -77,8 +86,9 @@ class Gate:
             Lane.SMALL: [fill_places],
             Lane.BODY: body_places,
             Lane.PASSING: passing_places,
+            Lane.SIDE: [_Places(max(1, min(fills, bodies) // SIDE_SHARE)), *body_places],
         }
-        self._all = [fill_places, *body_places, *passing_places]
+        self._all = [places for lane in self._lanes.values() for places in lane]
         self.has_passing_lane = passing > 0
 
     def __repr__(self) -> str:

@@ -3,7 +3,8 @@
 Rules:
 1. Of a known length the last `WITHHELD_BYTES` stay back until the digest agrees; of an unknown
    length always the newest `WITHHELD_BYTES` do.
-2. `landed` counts what is on disk; partial responses may read it, verified or not.
+2. `landed` counts what is on disk from the first byte on, `ahead` are the extents on disk behind
+   that; partial responses may read both, verified or not.
 3. A file ends once: published, verified but not kept, or failed; after that nothing moves.
 
 Units: byte offsets. Does not: read or write files.
@@ -16,6 +17,7 @@ from collections.abc import Callable
 
 from mirror.fill.messages import Failed, FlightState, GrowingAnswer, Progress
 from mirror.store.entry import Entry, Stored
+from mirror.store.extents import Runs
 
 WITHHELD_BYTES = 65536
 
@@ -25,12 +27,15 @@ class GrowingFile:
 
     __slots__ = (
         "_listeners",
+        "ahead",
         "entry",
         "failure",
+        "is_kept",
         "is_over",
         "landed",
         "length",
         "number",
+        "on_deserted",
         "path",
         "state",
         "stored",
@@ -42,6 +47,9 @@ class GrowingFile:
         self.entry = entry
         self.length = length  # -1: unknown until the end
         self.landed = landed
+        self.ahead: Runs = ()
+        self.is_kept = True  # it becomes a stored response if nothing goes wrong
+        self.on_deserted: Callable[[], None] | None = None  # called when the last follower leaves
         self.state = FlightState.RUNNING
         self.stored: Stored | None = None
         self.failure: Failed | None = None
@@ -67,9 +75,16 @@ class GrowingFile:
 
     def unsubscribe(self, listener: Callable[[GrowingFile], None]) -> None:
         self._listeners.pop(listener, None)
+        if not self._listeners and self.on_deserted is not None:
+            self.on_deserted()
 
-    def land(self, landed: int) -> None:
+    @property
+    def is_followed(self) -> bool:
+        return bool(self._listeners)
+
+    def land(self, landed: int, ahead: Runs = ()) -> None:
         self.landed = landed
+        self.ahead = ahead
         self._moved()
 
     def verify(self) -> None:
@@ -105,6 +120,8 @@ class GrowingFile:
             landed=self.landed,
             length=self.length,
             collapsed=collapsed,
+            is_kept=self.is_kept,
+            ahead=self.ahead,
         )
 
     def progress(self) -> Progress:
@@ -116,6 +133,7 @@ class GrowingFile:
             state=self.state,
             stored=self.stored,
             failure=self.failure,
+            ahead=self.ahead,
         )
 
     def _moved(self) -> None:

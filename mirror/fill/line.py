@@ -17,6 +17,7 @@ from mirror.fill.gates import Lane
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import Resumable
 from mirror.fill.transfer import Transfer
+from mirror.fill.wanted import Wanted
 from mirror.route.route import Route
 
 
@@ -44,13 +45,31 @@ class Line:
     ) -> None:
         await self.aclose()
 
-    async def open(self, resumable: Resumable | None = None) -> bool:
-        """Wait for a place, then ask, for the rest only of what is `resumable`.
+    async def open(self, resumable: Resumable | None = None, wanted: Wanted | None = None) -> bool:
+        """Wait for a place, then ask, for the rest only of what is `resumable`, or for what is
+        `wanted` first.
 
         False: upstream has no such object. Raises UpstreamError.
         """
         await self._enter(Lane.BODY)
-        return await self.transfer.open(resumable)
+        return await self.transfer.open(resumable, wanted)
+
+    def set_part_aside(self) -> Transfer:
+        """Return the transfer whose response brings a part; the line's own begins with nothing.
+
+        The caller closes it; both may run at the place of this line, one after the other.
+        """
+        part, self.transfer = self.transfer, self.transfer.sibling()
+        part.is_side = True
+        return part
+
+    def hand_over_place(self) -> AsyncExitStack:
+        """Return the place, which the caller gives back; the line has none until `take_place`."""
+        return self._place.pop_all()
+
+    async def take_place(self) -> None:
+        """Wait for another place. Raises UpstreamError."""
+        await self._enter(Lane.BODY)
 
     async def pass_through(self) -> bool:
         """Change over to the places of bodies that pass through.

@@ -18,7 +18,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mirror.errors import ErrorType
 from mirror.store.entry import Entry, Stored
+from mirror.store.extents import Runs
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True, tag=True):
@@ -51,8 +53,10 @@ class Ask(Message, frozen=True, kw_only=True):
     key: str
     claim: bytes = b""
     filler: int = 0
-    range_start: int = 0  # what a ranged request wants first; 0 for a whole one
+    range_start: int = 0  # what a ranged request wants first; below 0: the last so many bytes
     range_end: int = -1  # half-open; -1: to the end
+    is_conditional: bool = False  # under an If-Range: it may come to the whole after all
+    since: float = 0.0  # nothing confirmed earlier will do (Unix seconds); 0: whatever is fresh
 
 
 class StoredAnswer(Message, frozen=True, kw_only=True):
@@ -67,7 +71,8 @@ class GrowingAnswer(Message, frozen=True, kw_only=True):
     """A flight's file. Only for flights whose digest is known before the first byte.
 
     `length` -1: unknown until the end. Bytes `[0, sendable)` may go into a whole response, bytes
-    `[0, landed)` into a partial one.
+    `[0, landed)` and those of the runs `ahead` into a partial one. `is_kept` False: only what is
+    asked for is fetched, and nothing becomes a stored response.
     """
 
     flight: int
@@ -77,6 +82,8 @@ class GrowingAnswer(Message, frozen=True, kw_only=True):
     landed: int
     length: int
     collapsed: bool
+    is_kept: bool = True
+    ahead: Runs = ()
 
 
 class InlineAnswer(Message, frozen=True, kw_only=True):
@@ -97,11 +104,19 @@ class PassThroughAnswer(Message, frozen=True, kw_only=True):
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """`status` 404, 502, 503 or 504; `reason` one plain sentence; `retry_after_s` 0: none."""
+    """`status` 404, 502, 503 or 504; `reason` one plain sentence; `retry_after_s` 0: none.
+
+    `is_changed`: another fill is to bring it; who was given nothing yet asks again.
+    `reason` is for logs: what clients may read is `error_type` and `upstream_status` (0: upstream
+    gave none).
+    """
 
     status: int
     reason: str
     retry_after_s: int = 0
+    is_changed: bool = False
+    error_type: ErrorType | None = None
+    upstream_status: int = 0
 
 
 class FlightState(enum.Enum):
@@ -118,6 +133,7 @@ class Progress(Message, frozen=True, kw_only=True):
     state: FlightState
     stored: Stored | None = None
     failure: Failed | None = None
+    ahead: Runs = ()
 
 
 class Used(Message, frozen=True, kw_only=True):
@@ -127,8 +143,15 @@ class Used(Message, frozen=True, kw_only=True):
 
 
 class Check(Message, frozen=True, kw_only=True):
-    """Crates served although their index entry was confirmed a while ago: confirm it in the
-    background. At most 512 keys; nobody waits, and nothing is answered."""
+    """What was served and wants news in the background: crates whose index entry was confirmed a
+    while ago, and stale responses. At most 512 keys; nobody waits, and nothing is answered."""
+
+    keys: tuple[str, ...]
+
+
+class Code(Message, frozen=True, kw_only=True):
+    """Objects served uncoded to who accepts gzip: make their variants in the background. At most
+    512 keys; nobody waits, and nothing is answered."""
 
     keys: tuple[str, ...]
 
@@ -142,9 +165,10 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used, Check)
+_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used, Check, Code)
 _DECODERS: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
-    form: msgspec.msgpack.Decoder(form) for form in (Hello, Ask, Failed, Progress, Used, Check)
+    form: msgspec.msgpack.Decoder(form)
+    for form in (Hello, Ask, Failed, Progress, Used, Check, Code)
 }
 _ANSWER: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 

@@ -1,9 +1,10 @@
-"""What a worker tells the keeper without waiting: which keys it served, which crates want a check.
+"""What a worker tells the keeper without waiting: which keys it served, which crates want a check,
+which stale responses news, which objects a gzip variant.
 
 Rules:
-1. Both are the first things dropped: bounded, never across a loss, never onto a full connection.
-2. Recency goes out once in `USED_EVERY_S`; checks `CHECK_WITHIN_S` after the hit that wants them,
-   so that the crates of one build share a message.
+1. All are the first things dropped: bounded, never across a loss, never onto a full connection.
+2. Recency goes out once in `USED_EVERY_S`; the others `TELL_WITHIN_S` after the hit that wants
+   them, so that the crates of one build share a message.
 
 Units: seconds.
 Does not: wait for the keeper, or know what an answer is.
@@ -18,18 +19,18 @@ from typing import Protocol
 
 from mirror.clock import Clock
 from mirror.fill.frames import FrameType
-from mirror.fill.messages import Check, Used
-from mirror.fill.pending_checks import PendingChecks
+from mirror.fill.messages import Check, Code, Used
+from mirror.fill.pending_keys import AGAIN_S, STALE_AGAIN_S, PendingKeys
 from mirror.fill.recency import Recency
 
 USED_EVERY_S = 1.0
-CHECK_WITHIN_S = 0.02
+TELL_WITHIN_S = 0.02
 
 
 class Tell(Protocol):
     """Sends messages on stream 0."""
 
-    def __call__(self, type: FrameType, messages: Sequence[Used | Check], /) -> None: ...
+    def __call__(self, type: FrameType, messages: Sequence[Used | Check | Code], /) -> None: ...
 
 
 class Notices:
@@ -39,14 +40,18 @@ class Notices:
         self._tell = tell
         self._clock = clock
         self._recency = Recency()
-        self._checks = PendingChecks()
+        self._checks = PendingKeys()
+        self._coded = PendingKeys()
         self.used = self._recency.note  # bound once: this is on the hit path
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used_timer: asyncio.TimerHandle | None = None
-        self._check_timer: asyncio.TimerHandle | None = None
+        self._tell_timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Notices {len(self._recency)} used, {len(self._checks)} to check>"
+        return (
+            f"<Notices {len(self._recency)} used, {len(self._checks)} to check,"
+            f" {len(self._coded)} to code>"
+        )
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -54,22 +59,34 @@ class Notices:
 
     def stop(self) -> None:
         self._loop = None
-        for timer in (self._used_timer, self._check_timer):
+        for timer in (self._used_timer, self._tell_timer):
             if timer is not None:
                 timer.cancel()
-        self._used_timer = self._check_timer = None
+        self._used_timer = self._tell_timer = None
 
     def check(self, key: str) -> None:
         """Have the keeper confirm a crate's index entry in the background; costs about 0.3 us."""
-        if self._loop is None or not self._checks.note(key, self._clock.monotonic()):
-            return
-        if self._check_timer is None:
-            self._check_timer = self._loop.call_later(CHECK_WITHIN_S, self._send_checks)
+        self._note(self._checks, key)
+
+    def revalidate(self, key: str) -> None:
+        """Have the keeper ask upstream in the background about what was served stale."""
+        self._note(self._checks, key, STALE_AGAIN_S)
+
+    def code(self, key: str) -> None:
+        """Have the keeper make the gzip variant of an object in the background."""
+        self._note(self._coded, key)
 
     def clear(self) -> None:
         """Forget everything: the keeper that was told is gone, or does not read."""
         self._recency.clear()
         self._checks.clear()
+        self._coded.clear()
+
+    def _note(self, pending: PendingKeys, key: str, again_s: float = AGAIN_S) -> None:
+        if self._loop is None or not pending.note(key, self._clock.monotonic(), again_s):
+            return
+        if self._tell_timer is None:
+            self._tell_timer = self._loop.call_later(TELL_WITHIN_S, self._send_pending)
 
     def _send_used(self) -> None:
         if self._loop is None:
@@ -77,6 +94,8 @@ class Notices:
         self._used_timer = self._loop.call_later(USED_EVERY_S, self._send_used)
         self._tell(FrameType.USED, self._recency.batches())
 
-    def _send_checks(self) -> None:
-        self._check_timer = None
-        self._tell(FrameType.CHECK, self._checks.batches(self._clock.monotonic()))
+    def _send_pending(self) -> None:
+        self._tell_timer = None
+        now_s = self._clock.monotonic()
+        self._tell(FrameType.CHECK, [Check(keys=keys) for keys in self._checks.batches(now_s)])
+        self._tell(FrameType.CODE, [Code(keys=keys) for keys in self._coded.batches(now_s)])

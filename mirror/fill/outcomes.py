@@ -2,7 +2,8 @@
 
 Rules:
 1. What upstream no longer has is withdrawn before anybody is told so.
-2. Upstream trouble is answered with the stored copy as stale, else with a failure; never a 404.
+2. Upstream trouble is answered with the stored copy as stale (RFC 5861 section 4; for so long as
+   `[freshness] stale_if_error` says), else with a failure; never a 404.
    The key is then held off, so that a failing upstream is not hammered.
 3. The answer comes first, durability second; the flight ends after both.
 
@@ -11,7 +12,7 @@ Runs in: keeper.
 
 from __future__ import annotations
 
-from mirror.errors import MirrorError, UpstreamError
+from mirror.errors import MirrorError
 from mirror.fill.entries import NO_HEAD, Head
 from mirror.fill.flights import Flight
 from mirror.fill.messages import StoredAnswer
@@ -39,7 +40,8 @@ class Outcomes:
             await desk.withdraw([route.key])
             self._parts.log.info("withdrawn", key=route.key, reason="upstream no longer has it")
         entry = self._parts.entries.absent(route, self._parts.clock.now())
-        flight.answer({route.key: absence(entry)})
+        outcome = "fwd=uri-miss; stored" if is_recorded else "fwd=uri-miss"
+        flight.answer({route.key: absence(entry, outcome)})
         if is_recorded:
             await self._parts.remember([entry])
 
@@ -64,8 +66,9 @@ class Outcomes:
     ) -> None:
         """Answer each key of the flight with its stored copy as stale, or with the failure."""
         failure = failed(error)
-        status = error.upstream_status if isinstance(error, UpstreamError) else 0
-        has_copy = any(current.values())
+        status = failure.upstream_status
+        copies = {key: self._parts.stand_in(stored) for key, stored in current.items()}
+        has_copy = any(copies.values())
         self._parts.flights.hold(
             flight.key,
             failure,
@@ -73,14 +76,18 @@ class Outcomes:
             upstream_status=status,
         )
         self._parts.log.warning(
-            "upstream-trouble", key=flight.key, reason=str(error), serves_stale=has_copy
+            "upstream-trouble",
+            key=flight.key,
+            reason=str(error),
+            error_type=failure.error_type.value if failure.error_type else "",
+            serves_stale=has_copy,
         )
         replies: dict[str, Reply] = {}
         for key in flight.keys:
-            stored = current.get(key)
+            stored = copies.get(key)
             replies[key] = failure if stored is None else stale(stored, status)
         flight.answer(replies)
 
 
-def absence(entry: Entry, outcome: str = "fwd=uri-miss") -> StoredAnswer:
+def absence(entry: Entry, outcome: str = "fwd=uri-miss; stored") -> StoredAnswer:
     return StoredAnswer(stored=Stored(entry=entry, attestation=None), outcome=outcome)

@@ -22,8 +22,9 @@ from mirror.fill.gates import Gate, Lane
 from mirror.fill.held import HeldReleases
 from mirror.fill.memory import MemoryBudget
 from mirror.fill.ports import TrustState, UpstreamPool
+from mirror.http.freshness import is_too_stale
 from mirror.route.route import Route, UpstreamName
-from mirror.store.entry import Entry
+from mirror.store.entry import Entry, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,15 @@ class FillParts:
             await self.desk.record(entries)
         except StoreError as exc:
             self.log.warning("not-stored", keys=[entry.key for entry in entries], reason=str(exc))
+
+    def stand_in(self, stored: Stored | None) -> Stored | None:
+        """What may be answered while upstream is away; None when `stored` is too old for that."""
+        if stored is None:
+            return None
+        entry, now = stored.entry, self.clock.now()
+        limit_s = self.config.freshness.stale_if_error
+        is_old = is_too_stale(entry.fresh_until, entry.confirmed_at, now, limit_s=limit_s)
+        return None if is_old else stored
 
     async def pause(self, failures: int) -> None:
         """Back off before the next try: doubling from 0.2 s to 2 s, jittered down to half."""

@@ -2,7 +2,9 @@
 
 Rules:
 1. A fresh stored response is served without a word to the keeper.
-2. A stale one is asked about; the keeper answers it stale when upstream is away, never the worker.
+2. A stale one is served while the keeper revalidates it behind the answer (RFC 5861 section 3), for
+   as long as `FreshnessRules` say; then it is asked about. The keeper answers it stale when
+   upstream is away (section 4), never the worker.
 3. A stale absence is fetched anew: an upstream failure never becomes a 404, so it cannot be kept.
 4. A client's claim is compared, never trusted: against a fresh stored response here (unequal: 404
    without a fetch), else by the keeper against the index.
@@ -11,6 +13,12 @@ Rules:
    entry was confirmed more than `check_s` ago is served and checked behind it, after more than
    `wait_s` it waits for the check.
 7. A file of a client's running sequence comes from the generation of that sequence, fresh or not.
+8. A client's directives (RFC 9111 section 5.2.1) count for what was confirmed `client_floor_s` ago
+   or longer: so a client, or a thousand, can have upstream asked about a key once in that time. A
+   client that names an age and says nothing of `max-stale` waits for a stale response.
+9. What never becomes stale is never revalidated at a client's wish: its bytes are what they are.
+10. A file that is checked by the one beside it is never served stale while it is revalidated
+    (`route.policy.has_partner`): the answer that follows would be of the version after it.
 
 Units: `now` and `vouched_at` are Unix times.
 Does not: look at the file (its absence or change is found when it is opened; see `BLOB_GONE`).
@@ -20,12 +28,15 @@ Runs in: worker. Pure.
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass
+from typing import Final
 
 from mirror.fill.messages import Purpose
 from mirror.http import cache_status, freshness
-from mirror.http.cache_status import Forward
-from mirror.store.entry import Stored
+from mirror.http.cache_status import STALE_WHILE_REVALIDATE, Forward
+from mirror.http.request_directives import NO_DIRECTIVES, RequestDirectives
+from mirror.store.entry import Entry, Stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +44,19 @@ class Serve:
     """The stored response is to be served; `ttl_s` None: it never becomes stale.
 
     `check`: its index entry wants a confirmation, which this answer does not wait for.
+    `revalidate`: it is stale itself, and this answer does not wait for news of it.
     """
 
     stored: Stored
     ttl_s: int | None
     check: bool = False
+    revalidate: bool = False
 
     @property
     def outcome(self) -> str:
-        return cache_status.hit(ttl_s=self.ttl_s)
+        # A hit: this request is not forwarded, the one behind it is nobody's (RFC 9211 section 2.1)
+        detail = STALE_WHILE_REVALIDATE if self.revalidate else ""
+        return cache_status.hit(ttl_s=self.ttl_s, detail=detail)
 
 
 class AbsentReason(enum.Enum):
@@ -66,10 +81,14 @@ class Absent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskKeeper:
-    """`forward` is the RFC 9211 word for the access log and, if the keeper is away, the answer."""
+    """`forward` is the RFC 9211 word for why.
+
+    `since`: nothing that was confirmed earlier will do (Unix seconds); 0: whatever is fresh.
+    """
 
     purpose: Purpose
     forward: Forward
+    since: float = 0.0
 
     @property
     def outcome(self) -> str:
@@ -99,19 +118,104 @@ class CratePatience:
     wait_s: float
 
 
-def decide(stored: Stored | None, now: float, *, claim: bytes = b"") -> Decision:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreshnessRules:
+    """What may be done with stale responses and with clients' wishes, in seconds of `[freshness]`.
+
+    `revalidate_s` and `error_s`: how long past its freshness a response is served while it is
+    revalidated, and while upstream is away.
+    """
+
+    revalidate_s: float
+    error_s: float
+    client_floor_s: float
+
+
+# No stale response without the keeper, and no limit to what it may answer.
+STRICT: Final = FreshnessRules(revalidate_s=0.0, error_s=math.inf, client_floor_s=0.0)
+
+
+def decide(
+    stored: Stored | None,
+    now: float,
+    *,
+    claim: bytes = b"",
+    rules: FreshnessRules = STRICT,
+    directives: RequestDirectives = NO_DIRECTIVES,
+) -> Decision:
     """Return what to do; `claim` is the digest from the request's path (32 bytes) or b""."""
     if stored is None:
         return NOTHING_STORED
     entry = stored.entry
-    if not freshness.is_fresh(entry.fresh_until, now):
+    is_fresh = freshness.is_fresh(entry.fresh_until, now, confirmed_at=entry.confirmed_at)
+    wanted = _counting(directives, entry, now, rules)
+    over_s = _over_s(entry, now, wanted) if wanted is not NO_DIRECTIVES else 0.0
+    if is_fresh and over_s <= _tolerated_s(wanted, rules):
+        ttl_s = freshness.ttl_s(entry.fresh_until, now)
+        if entry.status != 200:
+            return Absent(stored=stored, reason=AbsentReason.REMEMBERED, ttl_s=ttl_s)
+        if claim and claim != entry.digest:
+            return Absent(stored=stored, reason=AbsentReason.CLAIM, ttl_s=ttl_s)
+        return Serve(stored=stored, ttl_s=ttl_s)
+    is_claimed = claim in (b"", entry.digest)
+    if not is_fresh and entry.status == 200 and is_claimed and _may_wait(entry, now, wanted, rules):
+        ttl_s = freshness.ttl_s(entry.fresh_until, now)
+        return Serve(stored=stored, ttl_s=ttl_s, revalidate=True)
+    return _asked(entry, now, wanted, over_s, is_fresh=is_fresh)
+
+
+def _counting(
+    directives: RequestDirectives, entry: Entry, now: float, rules: FreshnessRules
+) -> RequestDirectives:
+    """The directives that count for this entry (rules 8 and 9)."""
+    if directives is NO_DIRECTIVES or entry.fresh_until == math.inf:
+        return NO_DIRECTIVES
+    return NO_DIRECTIVES if now - entry.confirmed_at < rules.client_floor_s else directives
+
+
+def _over_s(entry: Entry, now: float, wanted: RequestDirectives) -> float:
+    """By how much the entry is past what the client takes for fresh; 0 or less: it is not."""
+    if wanted.no_cache:
+        return math.inf
+    wished_until = entry.fresh_until
+    if wanted.max_age_s is not None:
+        wished_until = min(wished_until, entry.confirmed_at + wanted.max_age_s)
+    return now - (wished_until - wanted.min_fresh_s)
+
+
+def _tolerated_s(wanted: RequestDirectives, rules: FreshnessRules) -> float:
+    """How much of that the client tolerates. Upstream's silence is the keeper's business."""
+    if wanted.no_cache or wanted.max_stale_s is None:
+        return 0.0
+    return min(wanted.max_stale_s, rules.error_s)
+
+
+def _may_wait(entry: Entry, now: float, wanted: RequestDirectives, rules: FreshnessRules) -> bool:
+    """Whether the stale entry may be served and revalidated behind the answer."""
+    # A clock that was set back ends freshness too (`freshness`, rule 2); that is no staleness.
+    stale_s = max(now - entry.fresh_until, 0.0)
+    if wanted.no_cache or entry.fresh_until <= 0:
+        return False  # 0: something disagreed with it (`EntryMaker.suspect`)
+    if wanted.max_stale_s is not None:
+        return _over_s(entry, now, wanted) <= _tolerated_s(wanted, rules)
+    # Without max-stale a client that names an age wants nothing stale (section 5.2.1.1).
+    names_age = wanted.max_age_s is not None or wanted.min_fresh_s > 0
+    return not names_age and stale_s < rules.revalidate_s
+
+
+def _asked(
+    entry: Entry, now: float, wanted: RequestDirectives, over_s: float, *, is_fresh: bool
+) -> AskKeeper:
+    if not is_fresh and wanted is NO_DIRECTIVES:
         return STALE if entry.status == 200 else STALE_ABSENCE
-    ttl_s = freshness.ttl_s(entry.fresh_until, now)
-    if entry.status != 200:
-        return Absent(stored=stored, reason=AbsentReason.REMEMBERED, ttl_s=ttl_s)
-    if claim and claim != entry.digest:
-        return Absent(stored=stored, reason=AbsentReason.CLAIM, ttl_s=ttl_s)
-    return Serve(stored=stored, ttl_s=ttl_s)
+    # What is confirmed as much later as it is too old by would do; for no-cache nothing before now.
+    since = now if wanted.no_cache else min(now, entry.confirmed_at + max(over_s, 0.0))
+    is_stored = entry.status == 200
+    return AskKeeper(
+        purpose=Purpose.REVALIDATE if is_stored else Purpose.FETCH,
+        forward=Forward.REQUEST if is_fresh else Forward.STALE,
+        since=since,
+    )
 
 
 def decide_crate(

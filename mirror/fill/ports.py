@@ -10,17 +10,19 @@ Runs in: keeper. Declarations only.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
-from mirror.store.entry import Entry, Stored
+from mirror.store.entry import Entry, NoVariant, Stored
+from mirror.store.extents import Runs
 from mirror.store.knowledge import Statement
 from mirror.store.state import CrateRecord
 
 
 class PartialFile(Protocol):
-    """A fill's temp file; `landed` counts the verified-by-hash prefix that is on disk."""
+    """A fill's temp file; `landed` counts the verified-by-hash prefix that is on disk, `ahead` are
+    the runs of bytes that are on disk behind it."""
 
     @property
     def path(self) -> str: ...
@@ -28,7 +30,20 @@ class PartialFile(Protocol):
     @property
     def landed(self) -> int: ...
 
+    @property
+    def ahead(self) -> Runs: ...
+
+    def tap(self, take: Callable[[bytes], None]) -> None:
+        """Give `take` the prefix, as far as it is here and then as it grows."""
+        ...
+
     def write(self, data: bytes) -> None: ...
+
+    def write_at(self, offset: int, content: bytes) -> None: ...
+
+    def absorb(self, size: int) -> bool:
+        """Let the prefix take over up to `size` bytes at its end; whether there are more."""
+        ...
 
     def digest(self) -> bytes: ...
 
@@ -77,7 +92,7 @@ class MetadataDoor(Protocol):
 class BlobDoor(Protocol):
     """The store's files. `reservation` is the store's own object, handed back unopened."""
 
-    def reserve(self, nbytes: int) -> Any: ...
+    def reserve(self, nbytes: int, resuming: tuple[str, bytes] | None = None) -> Any: ...
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None: ...
 
@@ -136,6 +151,21 @@ class TrustState(Protocol):
 class StoreDoor(MetadataDoor, BlobDoor, TrustDoor, Protocol):
     @property
     def index(self) -> IndexDoor: ...
+
+
+class VariantDoor(Protocol):
+    """The coded forms of stored contents."""
+
+    def find(self, stored: Stored) -> Stored | NoVariant: ...
+
+    def attest(self, variant: Stored) -> bool: ...
+
+    def put(self, forms: Mapping[bytes, bytes]) -> None: ...
+
+
+class FillerStore(StoreDoor, Protocol):
+    @property
+    def variants(self) -> VariantDoor: ...
 
 
 class BlobReader(Protocol):

@@ -16,13 +16,17 @@ from typing import Protocol
 
 import msgspec
 
-from mirror.errors import MirrorError, UpstreamError
+from mirror.errors import ErrorType, MirrorError, UpstreamError, VerificationError
+from mirror.fill.changed import ChangedUpstreamError
 from mirror.fill.growing import GrowingFile
 from mirror.fill.messages import Failed, StoredAnswer
+from mirror.http.cache_status import STALE_IF_ERROR
 from mirror.store.entry import Entry, Stored
 
 # A client that is told nothing about when to come back comes back at once (rustup: 0 ms).
 RETRY_AFTER_S = 2
+FILLED = "fwd=uri-miss; fwd-status=200; stored"
+REFILLED = "fwd=stale; fwd-status=200; stored"
 HIT_IN_MEMORY = "hit; detail=memory"  # verified, its commit is under way
 
 
@@ -90,18 +94,50 @@ def failed(error: MirrorError) -> Failed:
     """What a client may read about an error; hints and paths stay in the event."""
     if isinstance(error, UpstreamError):
         after = max(RETRY_AFTER_S, round(error.retry_after_s)) if error.status != 502 else 0
-        return Failed(status=error.status, reason=error.reason, retry_after_s=after)
-    if error.status == 502:
+        return Failed(
+            status=error.status,
+            reason=error.reason,
+            retry_after_s=after,
+            error_type=error.error_type,
+            upstream_status=error.upstream_status,
+            is_changed=isinstance(error, ChangedUpstreamError),
+        )
+    if isinstance(error, VerificationError):
+        # No error type: RFC 9209 has none for content that is not what its publisher said.
         return Failed(status=502, reason="upstream content failed verification")
     return Failed(
-        status=503, reason="the mirror cannot do this at the moment", retry_after_s=RETRY_AFTER_S
+        status=503,
+        reason="the mirror cannot do this at the moment",
+        retry_after_s=RETRY_AFTER_S,
+        error_type=ErrorType.PROXY_INTERNAL_ERROR,
+    )
+
+
+def error_of(key: str, failure: Failed) -> UpstreamError:
+    """The failure of one object as the error of another that needs it."""
+    return UpstreamError(
+        key,
+        failure.reason,
+        upstream_status=failure.upstream_status,
+        retry_after_s=failure.retry_after_s,
+        status=failure.status,
+        error_type=failure.error_type,
     )
 
 
 def stale(stored: Stored, upstream_status: int) -> StoredAnswer:
     """A stored response served beyond its freshness because upstream is away (RFC 5861)."""
-    outcome = f"fwd=stale; fwd-status={upstream_status}" if upstream_status else "fwd=stale"
+    status = f"; fwd-status={upstream_status}" if upstream_status else ""
+    outcome = f"fwd=stale{status}; detail={STALE_IF_ERROR}"
     return StoredAnswer(stored=stored, outcome=outcome, is_stale=True)
+
+
+def held_off(failure: Failed, stored: Stored | None) -> Reply:
+    """What is answered without upstream, which failed a moment ago; `stored`: what may stand in."""
+    if stored is None:
+        return failure
+    # Nothing was forwarded for this request (RFC 9211 section 2.1).
+    return StoredAnswer(stored=stored, outcome=f"hit; detail={STALE_IF_ERROR}", is_stale=True)
 
 
 def digest_of(reply: Reply) -> bytes:

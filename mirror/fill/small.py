@@ -18,7 +18,7 @@ from mirror.fill.crates import CrateBook, OfferedIndex
 from mirror.fill.flights import Flight
 from mirror.fill.outcomes import Outcomes
 from mirror.fill.parts import FillParts
-from mirror.fill.replies import Inline
+from mirror.fill.replies import FILLED, REFILLED, Inline
 from mirror.fill.small_fetch import (
     THREAD_FROM_BYTES,
     Absent,
@@ -124,8 +124,8 @@ class SmallObjects:
             proof=proof.proof,
             voucher=proof.voucher,
         )
-        outcome = "fwd=uri-miss; stored"
+        outcome = FILLED
         if current is not None:
-            outcome = "fwd=stale; fwd-status=200; stored"
+            outcome = REFILLED
         flight.answer({route.key: Inline(entry=entry, outcome=outcome, content=fetched.content)})
         await self._parts.keep([(entry, fetched.content)])

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.fill.coding import GZIP_NAMES, CodingError, decode_content
 from mirror.fill.entries import Head, head_of
 from mirror.fill.memory import MemoryFullError, MemoryShare
@@ -118,12 +118,14 @@ async def _read(
         return Absent()
     if response.status == 304:
         if known is None or not (known.upstream_etag or known.upstream_last_modified):
-            raise _unusable(route, response, "304 to a request without a condition")
+            cause = ErrorType.HTTP_PROTOCOL_ERROR
+            raise _unusable(route, response, "304 to a request without a condition", cause)
         return Unchanged(head=head_of(response.fields))
     if response.status != 200:
         raise _unusable(route, response, f"status {response.status}")
     if route.kind in _LISTS and not _marks_its_end(response.fields):
-        raise _unusable(route, response, "a list without a length: its end cannot be known")
+        reason, cause = "a list without a length", ErrorType.HTTP_RESPONSE_INCOMPLETE
+        raise _unusable(route, response, f"{reason}: its end cannot be known", cause)
     limit = min(parts.config.upstream.max_small, policy.max_bytes(route.kind))
     coded = await _content(route, response, limit, share)
     coding = response.fields.get("content-encoding", "")
@@ -135,7 +137,8 @@ async def _read(
         else:
             content, digest = _decode_and_hash(coded, coding, limit)
     except CodingError as exc:
-        raise _unusable(route, response, str(exc)) from exc
+        cause = ErrorType.HTTP_RESPONSE_CONTENT_CODING
+        raise _unusable(route, response, str(exc), cause) from exc
     if response.stated_sha256 not in (b"", digest) and not coding:
         # A stored checksum covers what travels; nobody else may vouch for an index file.
         raise UpstreamError(route.key, "other bytes than the checksum that upstream states")
@@ -152,12 +155,14 @@ async def _content(
         async for chunk in response.chunks():
             received += len(chunk)
             if received > limit:
-                raise _unusable(route, response, f"more than {limit} bytes")
+                cause = ErrorType.HTTP_RESPONSE_BODY_SIZE
+                raise _unusable(route, response, f"more than {limit} bytes", cause)
             await share.grow(len(chunk))
             pieces.append(chunk)
         announced = head_of(response.fields).length
         if announced not in (-1, received):
-            raise UpstreamError(route.key, f"{received} bytes of {announced}")
+            cause = ErrorType.HTTP_RESPONSE_INCOMPLETE
+            raise UpstreamError(route.key, f"{received} bytes of {announced}", error_type=cause)
         return b"".join(pieces)
     finally:
         # The traceback of a failure lives until the garbage collector comes (measured: a hundred
@@ -177,5 +182,9 @@ def _decode_and_hash(coded: bytes, coding: str, limit: int) -> tuple[bytes, byte
     return content, hashlib.sha256(content).digest()
 
 
-def _unusable(route: Route, response: UpstreamResponse, reason: str) -> UpstreamError:
-    return UpstreamError(route.key, reason, upstream_status=response.status, retryable=False)
+def _unusable(
+    route: Route, response: UpstreamResponse, reason: str, cause: ErrorType | None = None
+) -> UpstreamError:
+    return UpstreamError(
+        route.key, reason, upstream_status=response.status, retryable=False, error_type=cause
+    )

@@ -23,10 +23,11 @@ from typing import Protocol
 from mirror.jobs.chain import Chain, Grade, Step, good, moment, note, own_fault, wrong
 from mirror.jobs.file_reading import ChangedError, hash_file, identify
 from mirror.jobs.shelf import Shelf
+from mirror.jobs.variant_check import wrong_variants
 from mirror.jobs.vouching import Vouching
 from mirror.route.match import route_of_key
 from mirror.store.entry import Entry, former_key
-from mirror.store.inspection import BlobRow, Extent
+from mirror.store.inspection import BlobRow, Extent, VariantRow
 from mirror.store.layout import Layout, digest_of_name
 
 _TRIES = 3  # a file that changes under each of these reads is told as it is
@@ -135,6 +136,8 @@ class StoreCheck:
             self._check_entry(entry, is_backed, report)
             watch.entry_done()
         self._name_unnamed(report)
+        for variant, got in wrong_variants(self._shelf, self._faults):
+            report.wrong.append(self._wrong_variant(variant, got))
         for path in self._strays():
             report.strays += 1
             if report.strays <= _SHOWN_STRAYS:
@@ -273,12 +276,29 @@ class StoreCheck:
         )
 
     def _name_unnamed(self, report: Report) -> None:
-        """Tell of wrong files that no entry names any more."""
+        """Tell of wrong files that no entry names any more, and of wrong variants."""
         told = {finding.path for finding in report.wrong}
         for digest, fault in self._faults.items():
             is_told = self._shelf.path(digest) in told
             if not is_told and self._shelf.index.blob(digest) is not None:
-                report.wrong.append(self._finding("", digest, fault))
+                of = self._shelf.index.content_of(digest)
+                key = "" if of is None else self._key_of(of)
+                report.wrong.append(self._finding(key, digest, fault))
+
+    def _key_of(self, digest: bytes) -> str:
+        return next(iter(self._shelf.index.keys_of(digest, 1)), "")
+
+    def _wrong_variant(self, variant: VariantRow, got: str) -> Finding:
+        path = self._shelf.path(variant.blob)
+        return Finding(
+            key=self._key_of(variant.digest),
+            path=path,
+            expected=variant.digest.hex(),
+            got=got,
+            reason="its gzip variant decodes to something else",
+            advice=f"the mirror cannot notice it by itself: `rm {path}`, then it is made again when"
+            " it is asked for; tell the mirror's developers",
+        )
 
     def _strays(self) -> Iterator[str]:
         """Yield files below `blobs/` that the index does not know, older than this check."""

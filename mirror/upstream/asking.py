@@ -16,7 +16,7 @@ from typing import Protocol
 
 import aiohttp
 
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.http.retry_after import parse_retry_after
 from mirror.upstream.backoff import RETRY_AFTER_LONGEST_S, RETRY_STATUSES
 from mirror.upstream.traffic import TrafficLine
@@ -27,6 +27,9 @@ ANSWERS = frozenset((200, 206, 304, 403, 404, 410, 416, 451))
 
 class CrowdedError(UpstreamError):
     """None of our own connections became free in time."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(source, reason, error_type=ErrorType.CONNECTION_LIMIT_REACHED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,4 +115,13 @@ def trouble(
         retry_after_s=(retry_after_s or 0.0) if is_temporary else 0.0,
         retryable=is_temporary,
         status=503 if is_temporary else 502,
+        error_type=_type_of_status(status, is_temporary=is_temporary),
     )
+
+
+def _type_of_status(status: int, *, is_temporary: bool) -> ErrorType | None:
+    """RFC 9209 has types for what stands between, not for what an upstream says: its status is told
+    beside this. None: nothing fits."""
+    if is_temporary or status >= 500:
+        return ErrorType.DESTINATION_UNAVAILABLE
+    return ErrorType.PROXY_CONFIGURATION_ERROR if status in (400, 401, 403, 405, 407) else None

@@ -14,11 +14,11 @@ import aiohttp
 from yarl import URL
 
 from mirror.clock import Clock
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.asking import ANSWERS, Answer, Ask, CrowdedError, trouble
 from mirror.upstream.egress import proxy_for
 from mirror.upstream.queueing import Queueing
-from mirror.upstream.response import BROKEN, join_fields, reason_of
+from mirror.upstream.response import BROKEN, error_type_of, join_fields, reason_of
 from mirror.upstream.traffic import TrafficLine
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
@@ -47,7 +47,11 @@ class HttpOrigin:
             raw.release()
             url = _redirected(url, location, raw.status)
         raise UpstreamError(
-            str(url), "too many redirects", upstream_status=raw.status, retryable=False
+            str(url),
+            "too many redirects",
+            upstream_status=raw.status,
+            retryable=False,
+            error_type=ErrorType.HTTP_PROTOCOL_ERROR,
         )
 
     async def aclose(self) -> None:
@@ -69,7 +73,8 @@ class HttpOrigin:
             if queueing.is_waiting:
                 reason = "all connections to it stay in use"
                 raise CrowdedError(str(url), reason) from exc
-            raise UpstreamError(str(url), reason_of(exc)) from exc
+            error_type = error_type_of(exc)
+            raise UpstreamError(str(url), reason_of(exc), error_type=error_type) from exc
 
     def _sorted(self, url: URL, raw: aiohttp.ClientResponse) -> Answer:
         fields = join_fields(raw)
@@ -94,4 +99,5 @@ def _redirected(url: URL, location: str, status: int) -> URL:
         upstream_status=status,
         retryable=False,
         status=502,
+        error_type=ErrorType.PROXY_CONFIGURATION_ERROR,  # of the URL that was configured
     )

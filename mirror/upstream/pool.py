@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 
 from mirror.clock import Clock
-from mirror.errors import MirrorError, UpstreamError, VerificationError
+from mirror.errors import ErrorType, MirrorError, UpstreamError, VerificationError
 from mirror.events import EventLog
 from mirror.upstream.asking import Answer, Ask, Asker, CrowdedError
 from mirror.upstream.backoff import BACKOFF_FIRST_S, RETRY_AFTER_CAP_S, GiveUp, next_step
@@ -171,6 +171,7 @@ class Pool:
             "asked to be left alone (429)",
             upstream_status=429,
             retry_after_s=soonest_s,
+            error_type=ErrorType.DESTINATION_UNAVAILABLE,
         )
 
     async def _ask(self, member: Member, ask: Ask, line: TrafficLine) -> Answer:
@@ -217,6 +218,7 @@ class Pool:
             pool=self.name,
             url=exc.source,
             reason=exc.reason,
+            error_type="" if exc.error_type is None else exc.error_type.value,
             upstream_status=exc.upstream_status,
             attempts=failures,
         )

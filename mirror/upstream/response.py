@@ -15,17 +15,30 @@ Runs in: keeper.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import aiohttp
 
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.asking import Answer
 from mirror.upstream.traffic import TrafficLine
 
 # What a broken connection looks like from inside aiohttp; nothing of it leaves this room.
 BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError)
+
+_BY_ERRNO = {
+    errno.ECONNREFUSED: ErrorType.CONNECTION_REFUSED,
+    errno.ETIMEDOUT: ErrorType.CONNECTION_TIMEOUT,
+    errno.EHOSTUNREACH: ErrorType.DESTINATION_IP_UNROUTABLE,
+    errno.ENETUNREACH: ErrorType.DESTINATION_IP_UNROUTABLE,
+    errno.EADDRNOTAVAIL: ErrorType.DESTINATION_IP_UNROUTABLE,
+    errno.ECONNRESET: ErrorType.CONNECTION_TERMINATED,
+    errno.EPIPE: ErrorType.CONNECTION_TERMINATED,
+}
 
 
 class UpstreamResponse:
@@ -64,16 +77,17 @@ class UpstreamResponse:
                     crc = zlib.crc32(chunk, crc)
                 yield chunk
         except BROKEN as exc:
-            raise self._broken(reason_of(exc)) from exc
+            raise self._broken(reason_of(exc), error_type_of(exc)) from exc
         if self._announced not in (-1, self.received_bytes):
-            raise self._broken("the content has another length than announced")
+            incomplete = ErrorType.HTTP_RESPONSE_INCOMPLETE
+            raise self._broken("the content has another length than announced", incomplete)
         if stated >= 0 and crc != stated:
-            raise self._broken("the content has another CRC32 than its store states")
+            raise self._broken("the content has another CRC32 than its store states", None)
 
-    def _broken(self, reason: str) -> UpstreamError:
+    def _broken(self, reason: str, error_type: ErrorType | None) -> UpstreamError:
         reason = f"{reason} after {self.received_bytes} bytes of content"
         self._on_broken(reason)
-        return UpstreamError(self.url, reason, upstream_status=self.status)
+        return UpstreamError(self.url, reason, upstream_status=self.status, error_type=error_type)
 
     def __repr__(self) -> str:
         return f"<UpstreamResponse {self.status} {self.url} {self.received_bytes} bytes>"
@@ -106,6 +120,44 @@ def reason_of(exc: BaseException) -> str:
     if isinstance(exc, aiohttp.ClientResponseError):
         return "it does not speak HTTP"
     return "the connection broke"
+
+
+def error_type_of(exc: BaseException) -> ErrorType:
+    """Return the proxy error type of a failure (RFC 9209 section 2.3), the nearest one there is."""
+    if isinstance(exc, asyncio.TimeoutError):
+        return _type_of_timeout(exc)
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+        return ErrorType.TLS_CERTIFICATE_ERROR
+    if isinstance(exc, aiohttp.ClientConnectorDNSError | socket.gaierror):
+        # The resolver's own time-out has no number (`UpstreamResolver.resolve`).
+        is_timeout = getattr(exc, "errno", None) is None
+        return ErrorType.DNS_TIMEOUT if is_timeout else ErrorType.DNS_ERROR
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return _type_of_os_error(exc.os_error, ErrorType.DESTINATION_UNAVAILABLE)
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return ErrorType.DESTINATION_UNAVAILABLE
+    if isinstance(exc, aiohttp.ClientPayloadError):
+        return ErrorType.HTTP_RESPONSE_INCOMPLETE
+    if isinstance(exc, aiohttp.ClientResponseError):
+        return ErrorType.HTTP_PROTOCOL_ERROR
+    if isinstance(exc, OSError):
+        return _type_of_os_error(exc, ErrorType.CONNECTION_TERMINATED)
+    return ErrorType.CONNECTION_TERMINATED
+
+
+def _type_of_timeout(exc: BaseException) -> ErrorType:
+    if isinstance(exc, aiohttp.ConnectionTimeoutError):
+        return ErrorType.CONNECTION_TIMEOUT
+    if isinstance(exc, aiohttp.SocketTimeoutError):
+        return ErrorType.CONNECTION_READ_TIMEOUT
+    return ErrorType.HTTP_RESPONSE_TIMEOUT
+
+
+def _type_of_os_error(exc: OSError, otherwise: ErrorType) -> ErrorType:
+    if isinstance(exc, ssl.SSLError):
+        is_alert = "ALERT" in (exc.reason or "")
+        return ErrorType.TLS_ALERT_RECEIVED if is_alert else ErrorType.TLS_PROTOCOL_ERROR
+    return _BY_ERRNO.get(exc.errno or 0, otherwise)
 
 
 def _announced_length(status: int, fields: Mapping[str, str]) -> int:

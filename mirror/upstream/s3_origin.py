@@ -36,12 +36,12 @@ from botocore.parsers import ResponseParserError
 
 from mirror.clock import Clock
 from mirror.config import S3
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.http.dates import parse_http_date
 from mirror.upstream.asking import Answer, Ask, CrowdedError, Stated, trouble
 from mirror.upstream.described import stated_crc32, stated_sha256
 from mirror.upstream.queueing import Queueing
-from mirror.upstream.response import BROKEN, join_fields, reason_of
+from mirror.upstream.response import BROKEN, error_type_of, join_fields, reason_of
 from mirror.upstream.s3_client import S3Client
 from mirror.upstream.traffic import TrafficLine
 
@@ -191,8 +191,7 @@ class S3Origin:
         """Return the answer that a refusal is in HTTP's words. Raises: UpstreamError."""
         url, status, code = self._url(key), refusal.status, refusal.code
         if status == 404 and code == "NoSuchBucket":
-            reason = f"there is no bucket {self._bucket.name!r}"
-            raise UpstreamError(url, reason, upstream_status=404, retryable=False, status=502)
+            raise _misconfigured(url, f"there is no bucket {self._bucket.name!r}", status)
         if status in (304, 404, 410, 416, 451):
             return Answer(status, url, _without_content(refusal.fields), None)
         if status == 403 and code in _DENIED:
@@ -200,7 +199,7 @@ class S3Origin:
                 fields = _without_content(refusal.fields)
                 return Answer(self._bucket.denied_status, url, fields, None)
             reason = "access denied (without s3:ListBucket a missing key looks the same)"
-            raise UpstreamError(url, reason, upstream_status=403, retryable=False, status=502)
+            raise _misconfigured(url, reason, status)
         raise trouble(url, status, refusal.fields, self._clock.now(), word=code)
 
     def __repr__(self) -> str:
@@ -226,19 +225,31 @@ def _refusal(exc: ClientError) -> _Refusal:
 def _unusable(url: str, exc: BaseException) -> UpstreamError:
     if isinstance(exc, ClientError):  # of STS, or of looking for the bucket's region
         code = exc.response.get("Error", {}).get("Code", "no code")
-        reason = f"{exc.operation_name} was refused ({code})"
-        return UpstreamError(url, reason, retryable=False, status=502)
+        return _misconfigured(url, f"{exc.operation_name} was refused ({code})")
     if isinstance(exc, _NO_CREDENTIALS):
         reason = (
             "no credentials: none are configured, and AWS environment, profile and instance give"
             " none"
         )
-        return UpstreamError(url, reason, retryable=False, status=502)
+        return _misconfigured(url, reason)
     if isinstance(exc, CredentialRetrievalError):
-        return UpstreamError(url, "its credentials cannot be obtained")
+        cause = ErrorType.PROXY_CONFIGURATION_ERROR
+        return UpstreamError(url, "its credentials cannot be obtained", error_type=cause)
     if isinstance(exc, ResponseParserError | ValueError):
-        return UpstreamError(url, "it does not speak S3")
+        cause = ErrorType.HTTP_PROTOCOL_ERROR
+        return UpstreamError(url, "it does not speak S3", error_type=cause)
     inner = exc.kwargs.get("error") if isinstance(exc, BotoCoreError) else exc
+    if isinstance(inner, BaseException):
+        return UpstreamError(url, reason_of(inner), error_type=error_type_of(inner))
+    return UpstreamError(url, "it cannot be asked", error_type=ErrorType.PROXY_INTERNAL_ERROR)
+
+
+def _misconfigured(url: str, reason: str, status: int = 0) -> UpstreamError:
     return UpstreamError(
-        url, reason_of(inner) if isinstance(inner, BaseException) else "it cannot be asked"
+        url,
+        reason,
+        upstream_status=status,
+        retryable=False,
+        status=502,
+        error_type=ErrorType.PROXY_CONFIGURATION_ERROR,
     )

@@ -125,10 +125,15 @@ class ScriptedPool:
         content = resource.content if step.content is None else step.content
         status, start = 200, 0
         range_ = request.fields.get("Range", "")
-        if range_ and not step.ignores_range and request.fields.get("If-Range") == resource.etag:
-            status, start = 206, int(range_.removeprefix("bytes=").removesuffix("-"))
-            fields["content-range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        body = content[start:]
+        end = len(content)
+        counts = request.fields.get("If-Range", resource.etag) == resource.etag
+        if range_ and not step.ignores_range and counts:
+            start, end = _range(range_, len(content))
+            if start >= end:
+                return Response(request, 416, {}, _no_body())
+            status = 206
+            fields["content-range"] = f"bytes {start}-{end - 1}/{len(content)}"
+        body = content[start:end]
         if resource.has_gzip and request.fields.get("Accept-Encoding") == "gzip":
             body = gzip.compress(body)
             fields["content-encoding"] = "gzip"
@@ -136,6 +141,13 @@ class ScriptedPool:
             fields["content-length"] = str(len(body))
         fields.update(step.fields)
         return Response(request, status, fields, _body(request, resource, step, body))
+
+
+def _range(field: str, length: int) -> tuple[int, int]:
+    first, _, last = field.removeprefix("bytes=").partition("-")
+    if not first:
+        return max(0, length - int(last)), length
+    return int(first), min(int(last) + 1, length) if last else length
 
 
 async def _no_body() -> AsyncGenerator[bytes, None]:

@@ -300,7 +300,7 @@ class TestChecks:
             await keeper.kill()
             await eventually(lambda: not client.is_connected)
             client.check("a")
-            await eventually(lambda: repr(client._notices) == "<Notices 0 used, 0 to check>")
+            await eventually(lambda: repr(client._notices) == "<Notices 0 used, 0 to check, 0 to code>")
             await keeper.start()
             await eventually(lambda: client.is_connected)
             client.check("a")
@@ -312,7 +312,7 @@ class TestChecks:
             client.check("a")
             await client.aclose()
             client.check("b")
-            assert client._notices._check_timer is None
+            assert client._notices._tell_timer is None
 
 
 def test_the_worker_side_loads_no_upstream_library() -> None:

@@ -60,7 +60,7 @@ class CountingStore:
     def record(self, entries: list[Entry]) -> None:
         self.recorded.append(len(entries))
 
-    def reserve(self, nbytes: int) -> Reserved:
+    def reserve(self, nbytes: int, resuming: tuple[str, bytes] | None = None) -> Reserved:
         return Reserved()
 
     def withdraw(self, keys: list[str]) -> None:

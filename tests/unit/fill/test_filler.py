@@ -9,7 +9,7 @@ import pytest
 
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.ports import UpstreamPool
-from mirror.fill.replies import Inline
+from mirror.fill.replies import FILLED, Inline
 from mirror.store.budget import footprint
 from tests.unit.fill.keeper_world import World, index_lines, inline, noise, sha256
 from tests.unit.fill.scripted_pool import Step
@@ -40,8 +40,8 @@ async def test_followers_share_the_answer_and_are_told_so(tmp_path: Path) -> Non
         world.releases.put("/rustup/release-stable.toml", TOML)
         replies = await asyncio.gather(*(world.ask(HEAD) for _ in range(20)))
         outcomes = [inline(reply).outcome for reply in replies]
-        assert outcomes[0] == "fwd=uri-miss; stored"
-        assert set(outcomes[1:]) == {"fwd=uri-miss; stored; collapsed"}
+        assert outcomes[0] == FILLED
+        assert set(outcomes[1:]) == {f"{FILLED}; collapsed"}
         assert len(world.releases.requests) == 1
 
 

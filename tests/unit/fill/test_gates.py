@@ -79,6 +79,20 @@ async def test_bodies_that_pass_through_take_no_place_of_a_fill() -> None:
         assert await taken(gate, BODY, held) == 24
 
 
+@pytest.mark.parametrize("upstream", [UpstreamName.RELEASES, UpstreamName.CRATES])
+async def test_ranges_beside_bodies_take_a_quarter_of_their_places_and_no_other(
+    upstream: UpstreamName,
+) -> None:
+    gate = made(upstream, connections=32)
+    async with AsyncExitStack() as held:
+        sides = await taken(gate, Lane.SIDE, held)
+        bodies = await taken(gate, BODY, held)
+        assert sides * 4 <= sides + bodies < sides * 5
+    async with AsyncExitStack() as held:
+        await taken(gate, BODY, held)
+        assert await taken(gate, Lane.SIDE, held) == 0
+
+
 async def hold(gate: Gate, lane: Lane = SMALL) -> None:
     async with gate.slot("k", lane):
         await asyncio.Event().wait()

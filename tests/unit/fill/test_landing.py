@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from mirror.errors import StoreError
 from mirror.fill.desk import StoreDesk
 from mirror.fill.landing import BUFFER_BYTES, COALESCE_BYTES, NOTE_EVERY_BYTES, Landing
+from mirror.store.extents import Runs
 from tests.unit.fill.keeper_world import World
 
 
@@ -32,6 +33,18 @@ class SlowPartial:
     @property
     def landed(self) -> int:
         return len(self.content)
+
+    ahead: Runs = ()
+
+    def tap(self, take: Callable[[bytes], None]) -> None:
+        raise NotImplementedError
+
+    def absorb(self, size: int) -> bool:
+        return False
+
+    def write_at(self, offset: int, content: bytes) -> None:
+        assert offset == self.landed
+        self.write(content)
 
     def write(self, data: bytes) -> None:
         assert self._busy.acquire(blocking=False), "two threads write one partial"
@@ -64,8 +77,8 @@ async def desk(tmp_path: Path) -> AsyncIterator[StoreDesk]:
 
 async def test_the_first_bytes_do_not_wait(desk: StoreDesk) -> None:
     partial, landed = SlowPartial(), list[int]()
-    landing = Landing(desk, partial, landed.append)
-    await landing.take(b"a")
+    landing = Landing(desk, partial, lambda: landed.append(partial.landed))
+    await landing.take(0, b"a")
     async with asyncio.timeout(5):
         while not landed:
             await asyncio.sleep(0.0005)
@@ -76,9 +89,9 @@ async def test_the_first_bytes_do_not_wait(desk: StoreDesk) -> None:
 async def test_what_comes_during_a_write_goes_out_in_one_piece(desk: StoreDesk) -> None:
     partial = SlowPartial()
     partial.gate.clear()
-    landing = Landing(desk, partial, lambda landed: None)
+    landing = Landing(desk, partial, lambda: None)
     for n in range(8):
-        await landing.take(bytes([n]) * 1000)
+        await landing.take(1000 * n, bytes([n]) * 1000)
     partial.gate.set()
     await landing.drain()
     assert partial.pieces == [1000, 7000]
@@ -87,10 +100,10 @@ async def test_what_comes_during_a_write_goes_out_in_one_piece(desk: StoreDesk) 
 
 async def test_a_trickle_lands_after_a_short_while(desk: StoreDesk) -> None:
     partial = SlowPartial()
-    landing = Landing(desk, partial, lambda landed: None)
-    await landing.take(b"a")
+    landing = Landing(desk, partial, lambda: None)
+    await landing.take(0, b"a")
     await landing.drain()
-    await landing.take(b"b")
+    await landing.take(1, b"b")
     async with asyncio.timeout(5):
         while partial.landed < 2:
             await asyncio.sleep(0.0005)
@@ -100,9 +113,9 @@ async def test_a_trickle_lands_after_a_short_while(desk: StoreDesk) -> None:
 async def test_a_slow_disk_makes_the_reader_wait(desk: StoreDesk) -> None:
     partial = SlowPartial()
     partial.gate.clear()
-    landing = Landing(desk, partial, lambda landed: None)
-    await landing.take(b"x")
-    taking = asyncio.create_task(landing.take(bytes(BUFFER_BYTES + 1)))
+    landing = Landing(desk, partial, lambda: None)
+    await landing.take(0, b"x")
+    taking = asyncio.create_task(landing.take(1, bytes(BUFFER_BYTES + 1)))
     await asyncio.sleep(0.01)
     assert not taking.done()
     partial.gate.set()
@@ -115,8 +128,8 @@ async def test_a_slow_disk_makes_the_reader_wait(desk: StoreDesk) -> None:
 async def test_an_error_of_the_disk_reaches_the_reader(desk: StoreDesk) -> None:
     partial = SlowPartial()
     partial.error = StoreError("x", "disk full")
-    landing = Landing(desk, partial, lambda landed: None)
-    await landing.take(b"x")
+    landing = Landing(desk, partial, lambda: None)
+    await landing.take(0, b"x")
     with pytest.raises(StoreError, match="disk full"):
         await landing.drain()
     await landing.settle()
@@ -125,9 +138,9 @@ async def test_an_error_of_the_disk_reaches_the_reader(desk: StoreDesk) -> None:
 async def test_settling_waits_for_the_thread_and_drops_the_rest(desk: StoreDesk) -> None:
     partial = SlowPartial()
     partial.gate.clear()
-    landing = Landing(desk, partial, lambda landed: None)
-    await landing.take(b"a")
-    await landing.take(bytes(COALESCE_BYTES))
+    landing = Landing(desk, partial, lambda: None)
+    await landing.take(0, b"a")
+    await landing.take(1, bytes(COALESCE_BYTES))
     settling = asyncio.create_task(landing.settle())
     await asyncio.sleep(0.01)
     settling.cancel()
@@ -140,10 +153,10 @@ async def test_settling_waits_for_the_thread_and_drops_the_rest(desk: StoreDesk)
 
 async def test_a_long_body_is_noted_now_and_then(desk: StoreDesk) -> None:
     partial = SlowPartial()
-    landing = Landing(desk, partial, lambda landed: None)
+    landing = Landing(desk, partial, lambda: None)
     piece = bytes(NOTE_EVERY_BYTES // 4)
-    for _ in range(10):
-        await landing.take(piece)
+    for number in range(10):
+        await landing.take(number * len(piece), piece)
         await landing.drain()
     assert len(partial.notes) == 2
     await landing.settle()

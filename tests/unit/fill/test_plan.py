@@ -21,11 +21,14 @@ from mirror.fill.plan import (
     AskKeeper,
     CratePatience,
     Decision,
+    FreshnessRules,
     Serve,
     decide,
     decide_crate,
     pinned,
 )
+from mirror.http.cache_status import Forward
+from mirror.http.request_directives import NO_DIRECTIVES, RequestDirectives
 from mirror.store.entry import Attestation, Stored
 from tests.unit.fill.fake_keeper import entry
 
@@ -173,3 +176,104 @@ def test_hits_say_how_long_they_stay_fresh() -> None:
     assert claim.outcome == 'hit; detail="claimed digest differs"'
     remembered = Absent(stored=stored(), reason=AbsentReason.REMEMBERED, ttl_s=9)
     assert remembered.outcome == "hit; ttl=9"
+
+
+RULES = FreshnessRules(revalidate_s=10, error_s=1000, client_floor_s=5)
+LIFETIME_S = 60.0
+
+
+def aged(age_s: float, *, status: int = 200) -> Stored:
+    """Confirmed `age_s` ago, for a minute."""
+    found = stored(status=status, fresh_until=NOW - age_s + LIFETIME_S)
+    return replace(found, entry=replace(found.entry, confirmed_at=NOW - age_s))
+
+
+def shape(decision: Decision) -> str:
+    """The decision in a word."""
+    if isinstance(decision, Serve):
+        return "behind" if decision.revalidate else "serve"
+    if isinstance(decision, Absent):
+        return "absent"
+    return f"{decision.forward.value} since {decision.since - NOW:.0f}" if decision.since else "ask"
+
+
+NO_CACHE = RequestDirectives(no_cache=True)
+
+
+def wish(
+    *, max_age_s: int | None = None, min_fresh_s: int = 0, max_stale_s: float | None = None
+) -> RequestDirectives:
+    return RequestDirectives(max_age_s=max_age_s, min_fresh_s=min_fresh_s, max_stale_s=max_stale_s)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "directives", "expected"),
+    [
+        (59, NO_DIRECTIVES, "serve"),
+        (60, NO_DIRECTIVES, "behind"),
+        (69.9, NO_DIRECTIVES, "behind"),
+        (70, NO_DIRECTIVES, "ask"),
+        # A client's wish counts from the floor on.
+        (4.9, NO_CACHE, "serve"),
+        (5, NO_CACHE, "request since 0"),
+        (65, NO_CACHE, "stale since 0"),
+        (4.9, wish(max_age_s=0), "serve"),
+        (5, wish(max_age_s=0), "request since 0"),
+        (20, wish(max_age_s=20), "serve"),
+        (21, wish(max_age_s=20), "request since -20"),
+        (65, wish(max_age_s=100), "stale since -60"),  # within the lifetime; nothing stale
+        (30, wish(min_fresh_s=30), "serve"),
+        (31, wish(min_fresh_s=30), "request since -30"),
+        (31, wish(min_fresh_s=90), "request since 0"),  # more than a lifetime: as fresh as can be
+        # What the client tolerates takes the place of our own window.
+        (65, wish(max_stale_s=4), "stale since -60"),
+        (65, wish(max_stale_s=5), "behind"),
+        (900, wish(max_stale_s=math.inf), "behind"),
+        (1061, wish(max_stale_s=math.inf), "stale since -60"),  # beyond stale_if_error
+        (25, wish(max_age_s=20, max_stale_s=5), "serve"),
+        (26, wish(max_age_s=20, max_stale_s=5), "request since -20"),
+        (65, RequestDirectives(no_cache=True, max_stale_s=math.inf), "stale since 0"),
+        # A clock that was set back: not fresh for all that time, and not stale either.
+        (-61, NO_DIRECTIVES, "behind"),
+        (-59, NO_DIRECTIVES, "serve"),
+        (-61, NO_CACHE, "behind"),
+    ],
+)
+def test_stale_responses_and_clients_wishes(
+    age_s: float, directives: RequestDirectives, expected: str
+) -> None:
+    decision = decide(aged(age_s), NOW, rules=RULES, directives=directives)
+    assert shape(decision) == expected
+
+
+@pytest.mark.parametrize("directives", [NO_CACHE, wish(max_age_s=0), wish(min_fresh_s=10**9)])
+def test_what_never_changes_is_not_asked_about_at_a_clients_wish(
+    directives: RequestDirectives,
+) -> None:
+    assert shape(decide(stored(), NOW, rules=RULES, directives=directives)) == "serve"
+
+
+def test_an_absence_is_never_served_stale_and_may_be_doubted() -> None:
+    assert decide(aged(61, status=404), NOW, rules=RULES) is STALE_ABSENCE
+    assert shape(decide(aged(10, status=404), NOW, rules=RULES)) == "absent"
+    doubted = decide(aged(10, status=404), NOW, rules=RULES, directives=NO_CACHE)
+    assert doubted == AskKeeper(purpose=Purpose.FETCH, forward=Forward.REQUEST, since=NOW)
+
+
+def test_what_was_marked_for_a_question_is_not_served_before_it_is_answered() -> None:
+    marked = replace(aged(10), entry=replace(aged(10).entry, fresh_until=0.0))
+    assert decide(marked, NOW, rules=replace(RULES, error_s=math.inf)) is STALE
+    any_stale = wish(max_stale_s=math.inf)
+    forgiving = replace(RULES, error_s=math.inf)
+    decision = decide(marked, NOW, rules=forgiving, directives=any_stale)
+    assert isinstance(decision, AskKeeper)
+
+
+def test_a_false_claim_is_not_judged_by_what_is_served_stale() -> None:
+    assert decide(aged(61), NOW, claim=OTHER, rules=RULES) is STALE
+
+
+def test_what_is_served_stale_says_so() -> None:
+    decision = decide(aged(63), NOW, rules=RULES)
+    assert isinstance(decision, Serve)
+    assert decision.outcome == "hit; ttl=-3; detail=stale-while-revalidate"

@@ -20,6 +20,7 @@ from mirror.fill.messages import (
     Answer,
     Ask,
     Check,
+    Code,
     FlightState,
     GrowingAnswer,
     InlineAnswer,
@@ -185,6 +186,7 @@ _ASK = encode(Ask(purpose=Purpose.FETCH, key="x"))
         pytest.param(
             [(FrameType.CHECK, 0, encode(Check(keys=("k",) * 513)))], id="too-many-checks"
         ),
+        pytest.param([(FrameType.CODE, 0, encode(Code(keys=("k",) * 513)))], id="too-many-wishes"),
     ],
 )
 async def test_a_worker_that_breaks_a_rule_is_cut_off(
@@ -229,6 +231,14 @@ async def test_checks_reach_the_filler(keeper: Keeper) -> None:
     async with asyncio.timeout(10):
         while "/se/rd/serde" not in keeper.world.index.paths():
             await asyncio.sleep(0.01)
+
+
+async def test_wishes_for_variants_reach_the_filler(keeper: Keeper) -> None:
+    peer = await keeper.peer()
+    peer.send(FrameType.CODE, 0, Code(keys=("index:/se/rd/serde",)))
+    async with asyncio.timeout(10):
+        while not len(keeper.world.filler._variants):
+            await asyncio.sleep(0)
 
 
 async def test_a_worker_that_reads_nothing_is_cut_off(keeper: Keeper) -> None:

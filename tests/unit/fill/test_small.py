@@ -10,6 +10,7 @@ import pytest
 
 from mirror.fill.memory import BUDGET_BYTES
 from mirror.fill.messages import Failed, Purpose, StoredAnswer
+from mirror.fill.replies import FILLED, REFILLED
 from tests.unit.fill.keeper_world import World, index_lines, inline, noise, sha256
 from tests.unit.fill.scripted_pool import Step
 from tests.unit.fill.signed_world import signature
@@ -24,7 +25,7 @@ async def test_an_object_is_answered_inline_and_then_stored(tmp_path: Path) -> N
     async with World(tmp_path) as world:
         world.index.put("/se/rd/serde", LINES)
         reply = inline(await world.ask(SERDE))
-        assert (reply.content, reply.outcome) == (LINES, "fwd=uri-miss; stored")
+        assert (reply.content, reply.outcome) == (LINES, FILLED)
         await world.settled()
         again = await world.ask(SERDE)
         assert isinstance(again, StoredAnswer)
@@ -71,7 +72,7 @@ async def test_a_changed_object_replaces_the_stored_one(tmp_path: Path) -> None:
         newer = index_lines("serde", {"1.0.0": b"x", "1.0.1": b"y"})
         world.index.put("/se/rd/serde", newer)
         reply = inline(await world.ask(SERDE, Purpose.REVALIDATE))
-        assert (reply.content, reply.outcome) == (newer, "fwd=stale; fwd-status=200; stored")
+        assert (reply.content, reply.outcome) == (newer, REFILLED)
         await world.settled()
         assert world.stored_content(SERDE) == newer
 
@@ -94,7 +95,7 @@ async def test_an_absence_is_remembered_for_the_negative_lifetime(
         world.index.absent_status = status
         reply = await world.ask(SERDE)
         assert isinstance(reply, StoredAnswer)
-        assert (reply.stored.entry.status, reply.outcome) == (404, "fwd=uri-miss")
+        assert (reply.stored.entry.status, reply.outcome) == (404, "fwd=uri-miss; stored")
         await world.settled()
         again = await world.ask(SERDE)
         assert isinstance(again, StoredAnswer)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from mirror.route.match import Site, match
+from mirror.route.match import Site, match, route_of_key
 from mirror.route.policy import (
     Require,
     cache_control,
     is_small,
     max_bytes,
+    may_vary,
     requirement,
     states_digest,
 )
@@ -70,3 +71,28 @@ def test_both_forms_of_a_channel_require_a_signature() -> None:
     """One that needs none would be the way around the other."""
     signed = {kind for kind in Kind if requirement(kind) is Require.SIGNATURE}
     assert signed == {Kind.CHANNEL, Kind.CHANNEL_V1, Kind.RELEASE_KEY}
+
+
+def test_text_may_vary_and_nothing_compressed_or_signed_does() -> None:
+    varying = {
+        "index:/se/rd/serde",
+        "releases:/dist/channel-rust-stable.toml",
+        "releases:/dist/channel-rust-stable",
+        "releases:/manifests.txt",
+        "releases:/rustup/rustup-init.sh",
+        "releases:/rustup/release-stable.toml",
+        "releases:/rust-key.gpg.ascii",
+    }
+    fixed = {
+        "crates:/crates/serde/serde-1.0.0.crate",
+        "releases:/dist/2026-03-05/rustc-1.94.0-x86_64-unknown-linux-gnu.tar.gz",
+        "releases:/dist/2026-03-05/rustc-1.94.0-x86_64-unknown-linux-gnu.tar.gz.sha256",
+        "releases:/dist/channel-rust-stable.toml.sha256",
+        "releases:/dist/channel-rust-stable.toml.asc",
+        "releases:/dist/channel-rust-stable.asc",
+        "releases:/rustup/dist/x86_64-unknown-linux-gnu/rustup-init",
+    }
+    for key in varying | fixed:
+        route = route_of_key(key)
+        assert route is not None, key
+        assert may_vary(route) is (key in varying), key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from typing import Any, cast
@@ -11,9 +13,9 @@ import aiohttp
 import pytest
 from multidict import CIMultiDict
 
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.asking import NOTHING_STATED, Answer, Stated
-from mirror.upstream.response import UpstreamResponse, join_fields, reason_of
+from mirror.upstream.response import UpstreamResponse, error_type_of, join_fields, reason_of
 from tests.unit.upstream.scripted_origin import RecordingMeter
 
 
@@ -95,3 +97,45 @@ NOTHING: Any = None
 )
 def test_a_reason_names_no_library(failure: BaseException, reason: str) -> None:
     assert reason_of(failure) == reason
+
+
+def connector_error(exc: OSError) -> aiohttp.ClientConnectorError:
+    return aiohttp.ClientConnectorError(cast(Any, None), exc)
+
+
+def dns_error(exc: OSError) -> aiohttp.ClientConnectorDNSError:
+    return aiohttp.ClientConnectorDNSError(cast(Any, None), exc)
+
+
+def tls_error(reason: str) -> aiohttp.ClientConnectorSSLError:
+    exc = ssl.SSLError(1, f"[SSL: {reason}]")
+    exc.reason = reason
+    return aiohttp.ClientConnectorSSLError(cast(Any, None), exc)
+
+
+@pytest.mark.parametrize(
+    ("exc", "expected"),
+    [
+        (aiohttp.ConnectionTimeoutError(), "connection_timeout"),
+        (aiohttp.SocketTimeoutError(), "connection_read_timeout"),
+        (TimeoutError(), "http_response_timeout"),
+        (dns_error(socket.gaierror(socket.EAI_NONAME, "unknown")), "dns_error"),
+        (dns_error(OSError(None, "resolving took longer")), "dns_timeout"),
+        (connector_error(OSError(errno.ECONNREFUSED, "")), "connection_refused"),
+        (connector_error(OSError(errno.ETIMEDOUT, "")), "connection_timeout"),
+        (connector_error(OSError(errno.ENETUNREACH, "")), "destination_ip_unroutable"),
+        (connector_error(OSError(errno.EACCES, "")), "destination_unavailable"),
+        (tls_error("WRONG_VERSION_NUMBER"), "tls_protocol_error"),
+        (tls_error("TLSV1_ALERT_PROTOCOL_VERSION"), "tls_alert_received"),
+        (ssl.SSLCertVerificationError(1, "no"), "tls_certificate_error"),
+        (aiohttp.ServerDisconnectedError(), "connection_terminated"),
+        (aiohttp.ClientOSError(errno.ECONNRESET, ""), "connection_terminated"),
+        (ConnectionResetError(errno.ECONNRESET, ""), "connection_terminated"),
+        (EOFError(), "connection_terminated"),
+        (aiohttp.ClientPayloadError(), "http_response_incomplete"),
+        (aiohttp.ClientHttpProxyError(cast(Any, None), (), status=407), "destination_unavailable"),
+        (aiohttp.ClientResponseError(cast(Any, None), ()), "http_protocol_error"),
+    ],
+)
+def test_a_failure_has_the_nearest_type_of_rfc_9209(exc: BaseException, expected: str) -> None:
+    assert error_type_of(exc) is ErrorType(expected)

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from mirror.clock import SystemClock
 from mirror.config import Releases, Upstream
-from mirror.errors import UpstreamError
+from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.pools import Pools, open_pools
 from tests.unit.upstream.scripted_origin import RecordingLog, RecordingMeter, reply
 
@@ -116,7 +116,9 @@ async def test_a_certificate_that_does_not_vouch_for_the_name_is_refused(
     pools = pools_to(
         tls_origin, host=host, ca_file=str(tmp_path / "ca.pem") if with_authority else ""
     )
-    with pytest.raises(UpstreamError, match=f"certificate is not accepted: {verdict}"):
+    match = f"certificate is not accepted: {verdict}"
+    with pytest.raises(UpstreamError, match=match) as caught:
         async with pools["releases"].get("/x"):
             pass
+    assert caught.value.error_type is ErrorType.TLS_CERTIFICATE_ERROR
     await pools.aclose()

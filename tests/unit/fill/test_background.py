@@ -1,4 +1,4 @@
-"""Background checks of crates that are served."""
+"""Background checks: of crates that are served, and of what is served stale."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 
 from mirror.config import Duration
-from mirror.fill.crate_checks import QUEUED_MAX, RUNNING_MAX, CrateChecks
+from mirror.fill.background import QUEUED_MAX, RUNNING_MAX, BackgroundChecks
 from mirror.fill.flights import Flights
 from mirror.fill.messages import Purpose, StoredAnswer
-from mirror.fill.objects import ANY_TIME, Confirmed
+from mirror.fill.objects import ANY_TIME
 from mirror.route.crates import crate_route
 from mirror.route.route import Route
 from mirror.route.sparse_index import index_route
@@ -117,7 +117,7 @@ async def test_a_hit_that_waits_is_served_stale_when_upstream_is_away(tmp_path: 
         assert content_of(world, reply) == BODY
 
 
-async def test_other_keys_are_ignored(tmp_path: Path) -> None:
+async def test_what_is_not_stored_or_no_key_is_not_asked_about(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await checked(world, INDEX, "releases:/dist/x", "crates:/../x", "", "\x00")
         assert [pool.requests for pool in world.pools.values()] == [[], [], []]
@@ -146,7 +146,7 @@ class SlowObjects:
         self.may_answer = asyncio.Event()
         self.error: Exception | None = None
 
-    async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
+    async def refresh(self, route: Route, *, since: float = ANY_TIME) -> None:
         self.asked.append((route.key, since))
         self.running += 1
         self.most = max(self.most, self.running)
@@ -154,15 +154,11 @@ class SlowObjects:
         self.running -= 1
         if self.error is not None:
             raise self.error
-        return None
-
-    async def content(self, found: Confirmed) -> bytes:
-        return b""
 
 
-def checks_of(world: World, objects: SlowObjects) -> CrateChecks:
+def checks_of(world: World, objects: SlowObjects) -> BackgroundChecks:
     flights = Flights(clock=world.clock, log=world.log)
-    return CrateChecks(objects, flights, world.clock, world.log, after_s=60)
+    return BackgroundChecks(objects, flights, world.clock, world.log, after_s=60)
 
 
 def keys_of(count: int) -> list[str]:
@@ -170,7 +166,7 @@ def keys_of(count: int) -> list[str]:
     return [route.key for route in routes if route is not None]
 
 
-async def ended(checks: CrateChecks) -> None:
+async def ended(checks: BackgroundChecks) -> None:
     async with asyncio.timeout(10):
         while len(checks):
             await asyncio.sleep(0)
@@ -184,7 +180,7 @@ async def test_checks_are_bounded_and_what_comes_on_top_is_dropped(tmp_path: Pat
         assert checks.dropped_total == 5
         await asyncio.sleep(0)
         assert repr(checks) == (
-            f"<CrateChecks {RUNNING_MAX} running, {QUEUED_MAX - RUNNING_MAX} queued>"
+            f"<BackgroundChecks {RUNNING_MAX} running, {QUEUED_MAX - RUNNING_MAX} queued>"
         )
         checks.check(keys_of(20))  # they run or wait
         objects.may_answer.set()
@@ -213,7 +209,7 @@ async def test_a_check_that_crashes_is_told_and_the_next_goes_on(tmp_path: Path)
         checks = checks_of(world, objects)
         checks.check(keys_of(2))
         await ended(checks)
-        assert len(world.log.named("crate-check-crashed")) == 2
+        assert len(world.log.named("check-crashed")) == 2
         await checks.aclose()
         checks.check(keys_of(2))
         assert len(checks) == 0
@@ -233,18 +229,15 @@ class CountingObjects:
     def __init__(self) -> None:
         self.asked = 0
 
-    async def confirmed(self, route: Route, *, since: float = ANY_TIME) -> Confirmed | None:
+    async def refresh(self, route: Route, *, since: float = ANY_TIME) -> None:
         self.asked += 1
-        return None
-
-    async def content(self, found: Confirmed) -> bytes:
-        raise AssertionError(found)
 
 
 async def test_a_check_that_comes_as_the_last_one_ends_is_made(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         objects = CountingObjects()
-        checks = CrateChecks(objects, world.filler._flights, world.clock, world.log, after_s=60)
+        flights = world.filler._flights
+        checks = BackgroundChecks(objects, flights, world.clock, world.log, after_s=60)
         for turns in range(8):  # one of them lies between a worker's end and its callback
             checks.check([key("1.0.0")])
             for _ in range(turns):
@@ -256,3 +249,39 @@ async def test_a_check_that_comes_as_the_last_one_ends_is_made(tmp_path: Path) -
             assert objects.asked == 2 * (turns + 1)
             await asyncio.sleep(0.001)
         await checks.aclose()
+
+
+# What workers serve stale.
+
+
+async def test_a_stale_object_is_revalidated_once_whoever_tells(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await fill(world, {"1.0.0": BODY})
+        world.clock.move(61)
+        for _ in range(3):  # as three workers do
+            world.filler.check([INDEX])
+        await checked(world, INDEX)
+        stored = world.stored(INDEX)
+        assert stored is not None
+        assert stored.entry.confirmed_at == world.clock.now()
+        assert [request.status for request in world.index.requests[1:]] == [304]
+
+
+async def test_what_is_fresh_is_not_asked_about_behind_an_answer(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await fill(world, {"1.0.0": BODY})
+        world.clock.move(59)
+        await checked(world, INDEX)
+        assert len(world.index.requests) == 1
+
+
+async def test_a_failing_upstream_is_not_asked_behind_every_answer(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await fill(world, {"1.0.0": BODY})
+        world.clock.move(61)
+        world.index.outage = "status 503"
+        await checked(world, INDEX)
+        asked = len(world.index.requests)
+        await checked(world, INDEX)
+        assert len(world.log.named("upstream-trouble")) == 1
+        assert len(world.index.requests) == asked
