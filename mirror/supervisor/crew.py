@@ -24,19 +24,27 @@ from mirror.config import Config
 from mirror.events import EventLog
 from mirror.store.page import KEEPER_SLOT, SharedPage
 from mirror.supervisor.children import Ready, Report, Work, fork_child
-from mirror.supervisor.listeners import Listeners
+from mirror.supervisor.listeners import Listeners, Listening
 from mirror.supervisor.posts import KEEPER_LANE, Child, Phase, Post
+from mirror.supervisor.tls_context import Credentials
+from mirror.supervisor.tls_watch import CertificateWatch
 
 KEEPER_DRAIN_S = 10.0  # it commits what it has; nothing it does takes longer
 DRAIN_GRACE_S = 2.0  # beyond the worker's own deadline
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Station:
+    """Where a worker accepts, and the credentials that TLS among it needs."""
+
+    listening: tuple[Listening, ...]
+    tls: Credentials | None = None
+
+
 class Programs(Protocol):
     """What the children run; each returns its exit code."""
 
-    def run_worker(
-        self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
-    ) -> int: ...
+    def run_worker(self, config: Config, slot: int, station: Station, ready: Ready) -> int: ...
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int: ...
 
@@ -45,7 +53,8 @@ class Programs(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
-    """What `app.serve` hands in. `keeper_sockets` are closed in workers."""
+    """What `app.serve` hands in. `keeper_sockets` are closed in workers; `tls` is what the first
+    workers accept with."""
 
     listeners: Listeners
     keeper_sockets: tuple[socket.socket, ...]
@@ -54,6 +63,8 @@ class Seams:
     reread: Callable[[], Config]
     clock: Clock
     events: EventLog
+    certificates: CertificateWatch
+    tls: Credentials | None = None
 
 
 class Crew:
@@ -72,13 +83,16 @@ class Crew:
     def __repr__(self) -> str:
         return "<Crew " + ", ".join(f"{c.name} {c.phase.value}" for c in self) + ">"
 
-    def start_worker(self, post: Post, config: Config, sockets: list[socket.socket]) -> Child:
-        """Fork a worker that accepts on `sockets`."""
+    def start_worker(self, post: Post, config: Config, station: Station) -> Child:
+        """Fork a worker that accepts at `station`."""
         slot = self._free_slot()
         run = self._seams.programs.run_worker
-        return self._start(
-            post, slot, config, sockets, lambda ready: run(config, slot, sockets, ready)
+        kept = [item.sock for item in station.listening]
+        child = self._start(
+            post, slot, config, kept, lambda ready: run(config, slot, station, ready)
         )
+        child.tls = station.tls
+        return child
 
     def start_keeper(self, post: Post, config: Config, *, is_first: bool) -> Child:
         """Fork the keeper."""

@@ -1,13 +1,14 @@
 """The listening sockets: opened before any fork, kept as long as the supervisor lives.
 
-A *lane* is one worker's set of listening sockets, one per listen address.
+A *lane* is one worker's set of listening sockets: one per address of `serve.listen` (plaintext) and
+of `serve.tls_listen` (TLS).
 
 Rules:
 1. Each lane has its own SO_REUSEPORT sockets, so that the kernel spreads connections and a lane's
    accept queue outlives its worker.
 2. A socket is never closed before the supervisor ends: closing resets what waits in its queue.
 3. Inherited sockets (`LISTEN_FDS`, sd_listen_fds(3)) replace the configured addresses and belong
-   to every lane.
+   to every lane. One whose name (`LISTEN_FDNAMES`) is "https" or begins with "tls" carries TLS.
 4. A taken address is an error that names it. SO_REUSEPORT alone would let a second mirror of the
    same user share the port silently, so each address is first bound without it.
 
@@ -21,43 +22,74 @@ import errno
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
+from dataclasses import dataclass
 
 from mirror.addresses import ListenAddress
 from mirror.errors import ConfigError
 
 BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 FIRST_INHERITED_FD = 3  # SD_LISTEN_FDS_START
+_PLAIN_KEY = "serve.listen"
+_TLS_KEY = "serve.tls_listen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """One listening socket, and whether connections to it begin with a TLS handshake."""
+
+    sock: socket.socket
+    is_tls: bool = False
+
+    @property
+    def name(self) -> str:
+        name = self.sock.getsockname()
+        if not isinstance(name, tuple):
+            return f"unix:{name}"
+        is_ipv6 = self.sock.family == socket.AF_INET6
+        return str(ListenAddress(host=name[0], port=name[1], is_ipv6=is_ipv6))
 
 
 class Listeners:
     """Opens the lanes on demand and keeps them."""
 
     def __init__(
-        self, addresses: Sequence[ListenAddress], inherited: Sequence[socket.socket] = ()
+        self,
+        addresses: Sequence[ListenAddress],
+        inherited: Sequence[Listening] = (),
+        *,
+        tls: Sequence[ListenAddress] = (),
     ) -> None:
         """Claim every address. Raises ConfigError for one that cannot be listened on."""
         self._inherited = list(inherited)
-        self._lanes: dict[int, list[socket.socket]] = {}
-        self._addresses = list(addresses)
-        if self._inherited:
-            self.bound = [_name(sock) for sock in self._inherited]
-            return
-        for address in addresses:
-            _claim(address)
-        self._lanes[0] = [_listen(address, "serve.listen") for address in addresses]
-        # Port 0 was the kernel's choice for the first lane; the others join it.
-        self._addresses = [
-            _with_port(address, sock)
-            for address, sock in zip(addresses, self._lanes[0], strict=True)
-        ]
-        self.bound = [str(address) for address in self._addresses]
+        self._lanes: dict[int, list[Listening]] = {}
+        self._addresses = [(address, False) for address in addresses]
+        self._addresses += [(address, True) for address in tls]
+        if not self._inherited:
+            for address, is_tls in self._addresses:
+                _claim(address, _key(is_tls))
+            first = self._lanes[0] = self._open()
+            # Port 0 was the kernel's choice for the first lane; the others join it.
+            self._addresses = [
+                (_with_port(address, item.sock), is_tls)
+                for (address, is_tls), item in zip(self._addresses, first, strict=True)
+            ]
 
-    def lane(self, number: int) -> list[socket.socket]:
+    @property
+    def bound(self) -> list[str]:
+        """The addresses of plaintext."""
+        return [item.name for item in self.lane(0) if not item.is_tls]
+
+    @property
+    def bound_tls(self) -> list[str]:
+        """The addresses of TLS."""
+        return [item.name for item in self.lane(0) if item.is_tls]
+
+    def lane(self, number: int) -> list[Listening]:
         """Return the sockets of lane `number`, opening them the first time."""
         if self._inherited:
             return self._inherited
         if number not in self._lanes:
-            self._lanes[number] = [_listen(item, "serve.listen") for item in self._addresses]
+            self._lanes[number] = self._open()
         return self._lanes[number]
 
     @property
@@ -66,12 +98,18 @@ class Listeners:
         return len(self._lanes) or 1
 
     def all_sockets(self) -> list[socket.socket]:
-        lanes = [sock for lane in self._lanes.values() for sock in lane]
-        return self._inherited + lanes
+        lanes = [item for lane in self._lanes.values() for item in lane]
+        return [item.sock for item in self._inherited + lanes]
 
     def close(self) -> None:
         for sock in self.all_sockets():
             sock.close()
+
+    def _open(self) -> list[Listening]:
+        return [
+            Listening(sock=_listen(address, _key(is_tls)), is_tls=is_tls)
+            for address, is_tls in self._addresses
+        ]
 
 
 def open_control(address: ListenAddress) -> socket.socket:
@@ -80,28 +118,38 @@ def open_control(address: ListenAddress) -> socket.socket:
     return _listen(address, "control.listen")
 
 
-def inherited_sockets(environ: MutableMapping[str, str]) -> list[socket.socket]:
+def inherited_sockets(environ: MutableMapping[str, str]) -> list[Listening]:
     """Return the sockets that a service manager passed to this process, and forget the variables.
 
     They are only ours when `LISTEN_PID` names this process: the variables survive an exec chain.
     """
     pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
-    environ.pop("LISTEN_FDNAMES", None)
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     sockets = []
-    for fd in range(FIRST_INHERITED_FD, FIRST_INHERITED_FD + int(count)):
+    for number in range(int(count)):
+        fd = FIRST_INHERITED_FD + number
         try:
             sock = socket.socket(fileno=fd)
         except OSError as exc:
             raise ConfigError("LISTEN_FDS", count, f"descriptor {fd} is not a socket") from exc
         sock.setblocking(False)
         sock.set_inheritable(False)
-        sockets.append(sock)
+        name = names[number] if number < len(names) else ""
+        sockets.append(Listening(sock=sock, is_tls=_names_tls(name)))
     return sockets
 
 
-def _claim(address: ListenAddress, key: str = "serve.listen") -> None:
+def _names_tls(name: str) -> bool:
+    return name.lower() == "https" or name.lower().startswith("tls")
+
+
+def _key(is_tls: bool) -> str:
+    return _TLS_KEY if is_tls else _PLAIN_KEY
+
+
+def _claim(address: ListenAddress, key: str) -> None:
     """Bind without SO_REUSEPORT and let go: fails when anybody listens there (rule 4)."""
     with _bound(address, key, share=False):
         pass
@@ -150,11 +198,3 @@ def _refused(address: ListenAddress, key: str, exc: OSError) -> ConfigError:
 
 def _with_port(address: ListenAddress, sock: socket.socket) -> ListenAddress:
     return ListenAddress(host=address.host, port=sock.getsockname()[1], is_ipv6=address.is_ipv6)
-
-
-def _name(sock: socket.socket) -> str:
-    name = sock.getsockname()
-    if not isinstance(name, tuple):
-        return f"unix:{name}"
-    is_ipv6 = sock.family == socket.AF_INET6
-    return str(ListenAddress(host=name[0], port=name[1], is_ipv6=is_ipv6))

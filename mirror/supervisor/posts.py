@@ -15,9 +15,13 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mirror.config import Config
 from mirror.store.page import KEEPER_SLOT
+
+if TYPE_CHECKING:
+    from mirror.supervisor.tls_context import Credentials
 
 KEEPER_LANE = -1
 STABLE_S = 10.0  # a life this long forgives earlier deaths
@@ -43,6 +47,7 @@ class Child:
     config: Config  # that it was started with
     started_at: float
     ready_fd: int
+    tls: Credentials | None = None  # that it accepts with; the keeper has none
     phase: Phase = Phase.STARTING
     kill_at: float | None = None
     is_killed: bool = False

@@ -13,6 +13,8 @@ Rules:
 4. A child that refuses to start (`Exit.REFUSED`) before the mirror was ever ready ends the mirror:
    the cause is configuration. Later it is retried, because serving hits goes on meanwhile.
 5. Addresses and directories cannot change by reload: sockets and records are theirs for life.
+6. When the files of the certificate change (`tls_watch`), the workers are replaced as by a reload;
+   the keeper, which knows no TLS, stays.
 
 Does not: accept, parse, or import what the keeper needs (aiohttp), so that forks stay small.
 Runs in: supervisor.
@@ -24,7 +26,6 @@ import contextlib
 import os
 import select
 import signal
-import socket
 from collections import deque
 from types import FrameType
 
@@ -33,24 +34,33 @@ from mirror.config_rules import MAX_WORKERS
 from mirror.config_sources import keep_values
 from mirror.errors import ConfigError
 from mirror.supervisor.children import Exit, is_runnable
-from mirror.supervisor.crew import Crew, Seams
+from mirror.supervisor.crew import Crew, Seams, Station
+from mirror.supervisor.listeners import Listeners
 from mirror.supervisor.posts import KEEPER_LANE, RELIEF_AFTER_S, Child, Phase, Post
+from mirror.supervisor.tls_context import Credentials
 from mirror.supervisor.trial import Trial
 
 IDLE_POLL_S = 0.25  # how late a silent process may be noticed beyond its limit
 BUSY_POLL_S = 0.05  # while somebody starts or drains
 _SIGNALS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGCHLD", "SIGTTIN", "SIGTTOU")
-_FIXED_AT_START = ("serve.listen", "control.listen", "store.path", "state.path")
+_FIXED_AT_START = (
+    "serve.listen",
+    "serve.tls_listen",
+    "control.listen",
+    "store.path",
+    "state.path",
+)
 
 
 class Supervisor:
     """Owns the posts. Use once: `run` returns the exit code of the command."""
 
     def __init__(self, config: Config, seams: Seams) -> None:
-        self._trial = Trial(config, worker_count(config))
+        self._trial = Trial(config, worker_count(config), seams.tls)
         self._seams = seams
         self._events = seams.events
         self._crew = Crew(seams)
+        self._certificates = seams.certificates
         self._keeper = Post(lane=KEEPER_LANE)
         self._posts = [Post(lane=lane) for lane in range(worker_count(config))]
         self._rolling: deque[Post] = deque()
@@ -89,6 +99,7 @@ class Supervisor:
         if self._is_stopping:
             self._stop_keeper_last()
         else:
+            self._look_at_certificate()
             self._start_due(now)
             self._roll()
 
@@ -136,14 +147,16 @@ class Supervisor:
     def _reload(self) -> None:
         try:
             config = self._seams.reread()
+            config, differing = keep_values(config, self._trial.config, _FIXED_AT_START)
+            tls = self._certificates.load(config.serve)
+            check_listeners(self._seams.listeners, tls)
         except ConfigError as exc:
             self._events.error("reload-refused", key=exc.key, reason=exc.message)
             return
-        config, differing = keep_values(config, self._trial.config, _FIXED_AT_START)
         if differing:
             self._events.warning("reload-needs-restart", keys=differing)
         self._events.info("reloading", workers=worker_count(config))
-        self._trial.begin(config, len(self._posts))
+        self._trial.begin(config, len(self._posts), tls)
         self._resize(worker_count(config))
         self._rolling.extend(post for post in self._posts if post not in self._rolling)
 
@@ -164,7 +177,11 @@ class Supervisor:
                 post.restart_at = now  # it waited because of the other configuration
 
     def _is_stale(self, post: Post) -> bool:
-        return post.child is not None and post.child.config is not self._trial.config
+        child = post.child
+        if child is None:
+            return False
+        has_old_tls = post.lane != KEEPER_LANE and child.tls is not self._trial.tls
+        return child.config is not self._trial.config or has_old_tls
 
     def _resize(self, count: int) -> None:
         count = max(1, min(count, MAX_WORKERS))
@@ -191,6 +208,14 @@ class Supervisor:
             heir.successor = None
 
     # One turn
+
+    def _look_at_certificate(self) -> None:
+        changed = self._certificates.look(self._trial.config.serve, self._trial.tls)
+        if changed is not None:
+            self._trial.renew(changed)
+        # Also those whose successor with the changed one did not live.
+        if not self._rolling and not self._trial.is_running:
+            self._rolling.extend(post for post in self._posts if self._is_stale(post))
 
     def _bury(self, child: Child, code: int, now: float) -> None:
         post = next((p for p in self._all_posts() if child in (p.child, p.successor)), None)
@@ -241,8 +266,9 @@ class Supervisor:
                 )
         if not self._was_ready and all(_is_filled(post) for post in self._all_posts()):
             self._was_ready = True
-            listen = self._seams.listeners.bound
-            self._events.info("ready", listen=listen, workers=len(self._posts))
+            listeners = self._seams.listeners
+            addresses = {"listen": listeners.bound, "tls_listen": listeners.bound_tls}
+            self._events.info("ready", **addresses, workers=len(self._posts))
         if self._trial.has_passed(self._all_posts()):
             self._trial.succeed()
             self._events.info("reloaded", workers=len(self._posts))
@@ -316,15 +342,15 @@ class Supervisor:
     def _start(self, post: Post) -> Child:
         if post.lane == KEEPER_LANE:
             return self._crew.start_keeper(post, self._trial.config, is_first=not self._was_ready)
-        return self._crew.start_worker(post, self._trial.config, self._sockets_of(post))
+        return self._crew.start_worker(post, self._trial.config, self._station_of(post))
 
-    def _sockets_of(self, post: Post) -> list[socket.socket]:
+    def _station_of(self, post: Post) -> Station:
         listeners = self._seams.listeners
-        sockets = list(listeners.lane(post.lane))
+        listening = list(listeners.lane(post.lane))
         if post is self._posts[-1]:
             for lane in range(post.lane + 1, listeners.opened):
-                sockets += [sock for sock in listeners.lane(lane) if sock not in sockets]
-        return sockets
+                listening += [item for item in listeners.lane(lane) if item not in listening]
+        return Station(listening=tuple(listening), tls=self._trial.tls)
 
     def _kill_all(self) -> None:
         for child in self._crew:
@@ -332,6 +358,16 @@ class Supervisor:
 
     def _all_posts(self) -> list[Post]:
         return [*self._posts, self._keeper]
+
+
+def check_listeners(listeners: Listeners, tls: Credentials | None) -> None:
+    """Raises ConfigError when connections to a socket would need a certificate that is absent.
+
+    The rules of the configuration do not know the sockets that were inherited.
+    """
+    if listeners.bound_tls and tls is None:
+        allowed = f"a PEM file: {', '.join(listeners.bound_tls)} is for TLS"
+        raise ConfigError("serve.tls.certificate", "", allowed)
 
 
 def worker_count(config: Config) -> int:

@@ -6,6 +6,8 @@ Rules:
 2. A process blames the configuration when it ends by itself before it served, or never served in
    time. One that somebody else killed while it started does not, unless it was a successor: its
    former is still in place, and going back costs nothing.
+3. The TLS credentials are on trial with the configuration that names them. A changed certificate
+   alone is not: it has completed a handshake before anybody is started with it.
 
 Does not: start, drain or count processes; `supervisor.Supervisor` does.
 Runs in: supervisor. Pure.
@@ -14,28 +16,42 @@ Runs in: supervisor. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from mirror.config import Config
 from mirror.supervisor.posts import Child, Phase, Post
 
+if TYPE_CHECKING:
+    from mirror.supervisor.tls_context import Credentials
+
 
 class Trial:
-    """`config` is what processes are started with; `proven` is what they have served under."""
+    """`config` and `tls` are what processes are started with; `_proven` is what they have served
+    under."""
 
-    def __init__(self, config: Config, workers: int) -> None:
+    def __init__(self, config: Config, workers: int, tls: Credentials | None = None) -> None:
         self.config = config
+        self.tls = tls
         self._proven = config
+        self._proven_tls = tls
         self._proven_workers = workers
 
     @property
     def is_running(self) -> bool:
         return self.config is not self._proven
 
-    def begin(self, config: Config, workers_before: int) -> None:
+    def begin(self, config: Config, workers_before: int, tls: Credentials | None = None) -> None:
         """Try `config`; `workers_before` is how many workers a failure leads back to."""
         if not self.is_running:
             self._proven_workers = workers_before
         self.config = config
+        self.tls = tls
+
+    def renew(self, tls: Credentials) -> None:
+        """Start workers with `tls` from here on; see rule 3."""
+        self.tls = tls
+        if not self.is_running:
+            self._proven_tls = tls
 
     def is_blamed(self, post: Post, child: Child, code: int) -> bool:
         """Say whether the end of `child` with exit `code` speaks against the configuration."""
@@ -56,10 +72,12 @@ class Trial:
 
     def succeed(self) -> None:
         self._proven = self.config
+        self._proven_tls = self.tls
 
     def fail(self) -> int:
         """Go back to what was proven; return how many workers there were."""
         self.config = self._proven
+        self.tls = self._proven_tls
         return self._proven_workers
 
     def __repr__(self) -> str:

@@ -29,10 +29,11 @@ from mirror.errors import ConfigError
 from mirror.events import open_events
 from mirror.store.page import KEEPER_SLOT, SharedPage
 from mirror.supervisor.children import Exit, Ready, Report
-from mirror.supervisor.crew import Seams
+from mirror.supervisor.crew import Seams, Station
 from mirror.supervisor.listeners import Listeners, inherited_sockets
 from mirror.supervisor.posts import process_name
 from mirror.supervisor.supervisor import Supervisor
+from mirror.supervisor.tls_watch import CertificateWatch
 
 SLOTS = 16
 
@@ -42,15 +43,13 @@ class Children:
         self._state = state
         self._page = page
 
-    def run_worker(
-        self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
-    ) -> int:
+    def run_worker(self, config: Config, slot: int, station: Station, ready: Ready) -> int:
         if config.upstream.contact == "second":
             try:
                 (self._state / "started").touch(exist_ok=False)
             except FileExistsError as exc:
                 raise ConfigError("a.key", "second", "something else") from exc
-        return self._live(slot, sockets, ready)
+        return self._live(slot, [item.sock for item in station.listening], ready)
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
         if config.upstream.contact == "keeper":
@@ -110,6 +109,7 @@ def main() -> None:
         reread=reread,
         clock=SystemClock(),
         events=open_events("supervisor", None),
+        certificates=CertificateWatch(SystemClock(), open_events("supervisor", None)),
     )
     sys.exit(Supervisor(with_workers(workers), seams).run())
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import ssl
 
 import pytest
 
-from mirror.config import Config
+from mirror.config import Config, ServeTls
 from mirror.supervisor.children import Exit
 from mirror.supervisor.posts import KEEPER_LANE, Child, Phase, Post
+from mirror.supervisor.tls_context import Credentials
+from mirror.supervisor.tls_probe import ShownCertificate
 from mirror.supervisor.trial import Trial
 
 FORMER, LATTER = Config(), Config()
@@ -80,3 +83,38 @@ def test_everybody_ready_proves_it() -> None:
     trial.begin(Config(), 4)
     trial.fail()
     assert trial.config is LATTER
+
+
+def credentials(name: str) -> Credentials:
+    shown = ShownCertificate(subject=name, names=(), not_before_at=0.0, not_after_at=0.0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    return Credentials(context=context, shown=shown, settings=ServeTls(), identity=())
+
+
+def test_failed_configuration_leads_back_to_its_certificate_too() -> None:
+    former, latter = credentials("former"), credentials("latter")
+    trial = Trial(FORMER, 1, former)
+    trial.begin(LATTER, 1, latter)
+    assert trial.tls is latter
+    trial.fail()
+    assert trial.tls is former
+
+
+def test_proven_configuration_keeps_its_certificate() -> None:
+    former, latter = credentials("former"), credentials("latter")
+    trial = Trial(FORMER, 1, former)
+    trial.begin(LATTER, 1, latter)
+    trial.succeed()
+    trial.begin(FORMER, 1, former)
+    trial.fail()
+    assert trial.tls is latter
+
+
+def test_renewed_certificate_is_no_trial_and_survives_one_that_fails() -> None:
+    former, renewed = credentials("former"), credentials("renewed")
+    trial = Trial(FORMER, 1, former)
+    trial.renew(renewed)
+    assert not trial.is_running
+    trial.begin(LATTER, 1, credentials("latter"))
+    trial.fail()
+    assert trial.tls is renewed
