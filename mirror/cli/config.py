@@ -44,7 +44,10 @@ def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
     from mirror.fill.release_key import check_key_file
 
     loaded = sources_of(config_file, settings).load_usable()
+    from mirror.supervisor.tls_context import load_credentials
+
     check_key_file(loaded.config.trust)
+    load_credentials(loaded.config.serve)
     click.echo(f"ok: {loaded.file or 'built-in defaults'}")
     for advice in _advice(loaded.config):
         click.echo(f"advice: {advice}", err=True)

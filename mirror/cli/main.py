@@ -30,6 +30,7 @@ _COMMANDS = {
     "config": ("mirror.cli.config", "config", "Show or check the configuration."),
     "status": ("mirror.cli.status", "status", "Show how a running mirror is doing."),
     "verify": ("mirror.cli.verify", "verify", "Check what is stored again; say who vouches."),
+    "dev-cert": ("mirror.cli.dev_cert", "dev_cert", "Make a CA and a certificate for trials."),
     "version": ("mirror.cli.version", "version", "Print the version."),
 }
 

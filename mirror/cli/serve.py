@@ -27,8 +27,8 @@ def serve(config_file: Path | None, settings: tuple[str, ...], listen: tuple[str
     \b
     Signals to the process:
       TERM, INT    finish transfers, then end; a second one ends at once
-      HUP          read the configuration again, replace workers one by one, then the
-                   keeper; a wrong configuration changes nothing
+      HUP          read configuration and certificate again, replace workers one by one,
+                   then the keeper; what is wrong changes nothing
       TTIN, TTOU   one worker more, one fewer
     \b
     Examples:

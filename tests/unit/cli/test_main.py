@@ -132,7 +132,7 @@ WRONG = {
         "trust.release_key_file",
         "is not the key with trust.release_key_fingerprints",
     ),
-    "TLS": ("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", "not available"),
+    "TLS": ("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls.certificate", "dev-cert"),
     "s3 table": ("[[origin]]\nname = 'x'", "origin", "not available"),
     "value for a table": ("[serve]\ntls = 'x'", "serve.tls", "write [serve.tls]"),
 }
