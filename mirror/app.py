@@ -37,6 +37,7 @@ from mirror.config_rules import MAX_WORKERS
 from mirror.errors import StoreError
 from mirror.events import EventLog, open_events
 from mirror.fill.client import KeeperClient
+from mirror.serve.tls_listening import TlsListening
 from mirror.serve.worker import Worker
 from mirror.store.files import RealFiles
 from mirror.store.layout import Layout
@@ -44,10 +45,11 @@ from mirror.store.owner import claim
 from mirror.store.page import PAGE_NAME, SharedPage
 from mirror.store.reader import StoreReader
 from mirror.supervisor.children import Ready, Report
-from mirror.supervisor.crew import Seams
+from mirror.supervisor.crew import Seams, Station
 from mirror.supervisor.listeners import Listeners, inherited_sockets, open_control
 from mirror.supervisor.posts import process_name
-from mirror.supervisor.supervisor import Supervisor
+from mirror.supervisor.supervisor import Supervisor, check_listeners
+from mirror.supervisor.tls_watch import CertificateWatch
 
 _INSTANCE = "instance"  # the name of this mirror among others, made once
 _LOCK = "supervisor.lock"
@@ -66,9 +68,12 @@ def serve(load: Callable[[], Config]) -> int:
         stack.enter_context(_only_supervisor(config))
         claim(RealFiles(), Layout(root=config.store.path), config.state.path).release()
         listeners = Listeners(
-            [parse_listen(text) for text in config.serve.listen], inherited_sockets(os.environ)
+            [parse_listen(text) for text in config.serve.listen],
+            inherited_sockets(os.environ),
+            tls=[parse_listen(text) for text in config.serve.tls_listen],
         )
         stack.callback(listeners.close)
+        bound = {"listen": listeners.bound, "tls_listen": listeners.bound_tls}
         control = (
             [open_control(parse_listen(config.control.listen))] if config.control.listen else []
         )
@@ -77,17 +82,25 @@ def serve(load: Callable[[], Config]) -> int:
         events = open_events("supervisor", config.state.path)
         _raise_open_files(config, events)
         page = SharedPage.create(os.path.join(config.state.path, PAGE_NAME), _PAGE_SLOTS)
-        events.info("starting", version=mirror.__version__, listen=listeners.bound)
+        events.info("starting", version=mirror.__version__, **bound)
+        certificates = CertificateWatch(SystemClock(), events)
+        tls = certificates.load(config.serve)
+        check_listeners(listeners, tls)
         seams = Seams(
             listeners=listeners,
             keeper_sockets=tuple(control),
             page=page,
             programs=_Programs(
-                page, tuple(control), tuple(listeners.bound), _loop_token(config.state.path)
+                page,
+                tuple(control),
+                (*listeners.bound, *listeners.bound_tls),
+                _loop_token(config.state.path),
             ),
             reread=load,
             clock=SystemClock(),
             events=events,
+            certificates=certificates,
+            tls=tls,
         )
         _load_for_keeper()
         # What is loaded so far is shared with the children; the collector must not touch it there.
@@ -111,10 +124,8 @@ class _Programs:
         self._control = control
         self._listen = listen
 
-    def run_worker(
-        self, config: Config, slot: int, sockets: list[socket.socket], ready: Ready
-    ) -> int:
-        return _run(_worker(config, slot, sockets, self, ready))
+    def run_worker(self, config: Config, slot: int, station: Station, ready: Ready) -> int:
+        return _run(_worker(config, slot, station, self, ready))
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
         from mirror import app_keeper
@@ -147,7 +158,7 @@ def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def _worker(
-    config: Config, slot: int, sockets: list[socket.socket], programs: _Programs, ready: Ready
+    config: Config, slot: int, station: Station, programs: _Programs, ready: Ready
 ) -> int:
     events = open_events(process_name(slot), config.state.path)
     clock = SystemClock()
@@ -165,13 +176,14 @@ async def _worker(
     worker = Worker(
         config,
         slot,
-        sockets,
+        [item.sock for item in station.listening if not item.is_tls],
         reader,
         client,
         counters,
         page,
         events,
         loop_token=programs.loop_token,
+        tls=_tls_of(station),
     )
     stop = stop_event()
     client.start()
@@ -184,6 +196,13 @@ async def _worker(
         reader.close()
         counters.close()
     return 0
+
+
+def _tls_of(station: Station) -> TlsListening | None:
+    if station.tls is None:
+        return None
+    sockets = tuple(item.sock for item in station.listening if item.is_tls)
+    return TlsListening(context=station.tls.context, sockets=sockets)
 
 
 def _loop_token(state_path: str) -> str:
@@ -239,8 +258,6 @@ def _load_for_keeper() -> None:
     Not aiohttp and not `app_keeper`, which brings it, nor `cryptography` and `filler`: workers are
     forked from here too.
     """
-    import ssl  # noqa: F401 - half of the time that importing aiohttp takes
-
     import mirror.fill.crates
     import mirror.fill.dates
     import mirror.fill.server

@@ -24,31 +24,58 @@ class Duration(float):
     """A number of seconds, written with a unit: "500ms", "60s", "10m", "1h", "7d"."""
 
 
+class DurationOrZero(Duration):
+    """As `Duration`, and "0s" turns off what it limits."""
+
+
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of the file; unknown keys are refused."""
 
 
 class ServeTls(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    certificate: str = ""
-    private_key: str = ""
+    certificate: str = ""  # file: the server's certificate, then its intermediates (PEM)
+    private_key: str = ""  # file: its key, not encrypted
+    client_ca: str = ""  # file: who may sign client certificates
+    client_certificates: str = "off"  # or "optional", "required"
+    min_version: str = "1.2"  # or "1.3"
+    handshake_timeout: Duration = Duration(10)  # a full one takes 2 round trips, at most 3
+
+
+class Http2(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits are per connection; a breach ends it with ENHANCE_YOUR_CALM."""
+
+    enabled: bool = True  # prior knowledge, `Upgrade: h2c`, and by ALPN under TLS
+    max_streams: int = 128  # requests at once; RFC 9113 advises 100 at least, cargo has up to 100
+    max_field_list: ByteSize = ByteSize(16384)  # of one request, decoded; as max_head
+    max_wasted_streams: int = 1000  # reset or refused, given back in 30 s (rapid reset)
+    max_control_frames: int = 1000  # PING, SETTINGS, PRIORITY, …, given back in 10 s
+    max_window_updates: int = 2000  # beyond one per KiB that was sent; given back in 4 s
+    max_empty_frames: int = 100  # that carry nothing and end nothing, given back in 10 s
+    # Of request fields beyond 1 KiB per request, given back in 1 s: 0.1 s of decoding at once.
+    max_field_bytes: ByteSize = ByteSize(1 << 20)
 
 
 class Serve(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     listen: tuple[str, ...] = ("127.0.0.1:8080",)
-    tls_listen: tuple[str, ...] = ()  # not available in this version
-    tls: ServeTls = ServeTls()  # not available in this version
+    tls_listen: tuple[str, ...] = ()  # needs serve.tls.certificate and private_key
+    tls: ServeTls = ServeTls()
+    http2: Http2 = Http2()
+    plaintext: str = "serve"  # or "redirect", "refuse": what plaintext listeners answer
     workers: int = 0  # 0: one per core
     public_url: str = ""  # empty: from the validated Host field
     trusted_proxies: tuple[str, ...] = ()  # CIDRs whose X-Forwarded-For and PROXY lines count
     proxy_protocol: bool = False  # every plaintext connection begins with a PROXY v1/v2 header
     head_timeout: Duration = Duration(10)  # whole head received; slowloris (CVE-2020-9481 class)
     idle_timeout: Duration = Duration(75)  # between requests; nginx's keepalive_timeout
-    write_timeout: Duration = Duration(60)  # no progress towards a client that reads nothing
+    write_timeout: Duration = Duration(60)  # a client that is behind is measured over so long
+    min_rate: ByteSize = ByteSize(1024)  # and must have taken so much per second; a modem: 3500
     drain_timeout: Duration = Duration(30)  # after SIGTERM a worker ends its transfers, at most
     keeper_wait: Duration = Duration(5)  # a miss waits for an absent keeper, then 503
     max_target: ByteSize = ByteSize(2048)  # longest known request target is about 200 bytes
     max_head: ByteSize = ByteSize(16384)  # whole head; cargo sends about 400 bytes
+    max_ranges: int = 32  # of one request; zsync asks for 20, and each costs a head of 150 bytes
     max_connections: int = 8192  # per worker; each idle one costs about 3 KB
+    max_connections_per_client: int = 1024  # per worker; 0: any; a NAT of 250 cargo builds
     hot_memory: ByteSize = ByteSize(64 << 20)  # RAM tier per worker for small objects
 
 
@@ -61,6 +88,7 @@ class Store(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: str = "/var/cache/rust-mirror"
     budget: ByteSize = ByteSize(100 << 30)
     max_object: ByteSize = ByteSize(4 << 30)  # largest release file is under 1 GiB
+    ranges_only_above: ByteSize = ByteSize(1 << 30)  # cold ranges of larger ones fill nothing else
     quarantine_budget: ByteSize = ByteSize(256 << 20)
     quarantine_keep: Duration = Duration(30 * 86400)  # long enough for somebody to look
 
@@ -112,6 +140,7 @@ class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attempts: int = 3  # per URL of the pool
     max_connections: int = 32  # per host
     max_fills: int = 32  # at once per upstream; further misses queue (fill.gates)
+    range_ahead: ByteSize = ByteSize(1 << 20)  # further ahead of a fill a range is asked for apart
     max_small: ByteSize = ByteSize(8 << 20)  # objects read into memory; largest index file ~2 MB
     hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
     releases: Releases = Releases()
@@ -147,6 +176,12 @@ class Freshness(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     negative: Duration = Duration(30)
     undated: Duration = Duration(7 * 86400)  # versioned but undated archives
     manifests: Duration = Duration(3600)  # manifests.txt: appended to about daily
+    # A stale copy serves while it is revalidated: nobody waits, and news is at most 70 s old.
+    stale_while_revalidate: DurationOrZero = DurationOrZero(10)
+    # A copy serves while upstream is away: keeping on is what a mirror is for, so 10 years.
+    stale_if_error: DurationOrZero = DurationOrZero(3650 * 86400)
+    # Confirmed less than this ago: a client's no-cache is a hit. So often may clients ask upstream.
+    client_floor: DurationOrZero = DurationOrZero(5)
 
 
 class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -22,6 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 from mirror.acceptances import FORM, parse_acceptance
 from mirror.addresses import parse_listen
 from mirror.config import S3, Config
+from mirror.config_tls_rules import check_tls
 from mirror.errors import ConfigError
 
 NOT_AVAILABLE = "not available in this version"
@@ -57,6 +58,7 @@ def check(config: Config) -> None:
         _check_connect_to(config, f"upstream.{name}")
         _check_s3(getattr(config.upstream, name).s3, f"upstream.{name}.s3")
     _check_listeners(config)
+    check_tls(config.serve)
     _check_directories(config)
     _check_crate_times(config)
 
@@ -97,15 +99,17 @@ def _check_s3(s3: S3, table: str) -> None:
 def _check_listeners(config: Config) -> None:
     """An address can be listened on once; port 0 is another port each time."""
     taken = set()
-    for text in config.serve.listen:
-        address = parse_listen(text)
-        if address.port and address in taken:
-            raise ConfigError("serve.listen", text, "each address once")
-        taken.add(address)
+    for key in ("serve.listen", "serve.tls_listen"):
+        texts = value_of(config, key)
+        for text in texts if isinstance(texts, tuple) else ():
+            address = parse_listen(text)
+            if address.port and address in taken:
+                raise ConfigError(key, text, "each address once, in one of listen and tls_listen")
+            taken.add(address)
     if config.control.listen:
         address = parse_listen(config.control.listen)
         if address.port and address in taken:
-            allowed = "the same address as serve.listen; choose another one, or none"
+            allowed = "the same address as serve.listen or tls_listen; choose another one, or none"
             raise ConfigError("control.listen", config.control.listen, allowed)
 
 
@@ -142,15 +146,6 @@ def _plain(value: object) -> object:
 
 def _unavailable(value: object) -> str:
     return NOT_AVAILABLE if value else ""
-
-
-def _listen_list(value: object) -> str:
-    if not isinstance(value, tuple) or not value:
-        return "at least one address to listen on"
-    for item in value:
-        if sentence := _listen(item):
-            return sentence
-    return ""
 
 
 def _listen(value: object) -> str:
@@ -271,6 +266,11 @@ def _addressing(value: object) -> str:
     return "" if value in ("auto", "path", "virtual") else '"auto", "path" or "virtual"'
 
 
+def _one_of(*words: str) -> Rule:
+    allowed = " or ".join(f'"{word}"' for word in words)
+    return lambda value: "" if value in words else allowed
+
+
 def _region(value: object) -> str:
     return "" if _REGION.fullmatch(str(value)) else 'a region such as "eu-central-1", or empty'
 
@@ -315,16 +315,26 @@ def _state_directory(value: object) -> str:
 
 
 _RULES: dict[str, Rule] = {
-    "serve.listen": _listen_list,
-    "serve.tls_listen": _unavailable,
-    "serve.tls.certificate": _unavailable,
-    "serve.tls.private_key": _unavailable,
+    "serve.listen": _each(_listen),
+    "serve.tls_listen": _each(_listen),
+    "serve.tls.client_certificates": _one_of("off", "optional", "required"),
+    "serve.tls.min_version": _one_of("1.2", "1.3"),
+    "serve.plaintext": _one_of("serve", "redirect", "refuse"),
     "serve.workers": _between(0, MAX_WORKERS, " (0: one per core)"),
     "serve.public_url": _optional(_url),
     "serve.trusted_proxies": _each(_network),
     "serve.max_target": _between(256, 1 << 20),
     "serve.max_head": _between(1024, 1 << 20),
+    "serve.max_ranges": _between(1, 256),
     "serve.max_connections": _between(1, 1 << 20),
+    "serve.http2.max_streams": _between(1, 1024),
+    "serve.http2.max_field_list": _between(1024, 1 << 20),
+    "serve.http2.max_wasted_streams": _between(10, 1 << 20),
+    "serve.http2.max_control_frames": _between(100, 1 << 20),
+    "serve.http2.max_window_updates": _between(100, 1 << 20),
+    "serve.http2.max_empty_frames": _between(10, 1 << 20),
+    "serve.http2.max_field_bytes": _between(65_536, 1 << 30),
+    "serve.max_connections_per_client": _between(0, 1 << 20, " (0: no limit)"),
     "control.listen": _optional(_listen),
     "control.allowed_hosts": _each(_host),
     "store.path": _directory,

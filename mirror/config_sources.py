@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mirror.config import ByteSize, Config, Duration, Section
+from mirror.config import ByteSize, Config, Duration, DurationOrZero, Section
 from mirror.config_rules import NOT_AVAILABLE, check
 from mirror.errors import ConfigError
 from mirror.units import (
@@ -44,8 +44,11 @@ SYSTEM_FILE = Path("/etc/rust-mirror/mirror.toml")
 S = TypeVar("S", bound=Section)
 
 # Refused before their type is looked at: their future form is not this version's business.
-_UNAVAILABLE = frozenset({"serve.tls_listen", "origin"})
+_UNAVAILABLE = frozenset({"origin"})
 _PATH_KEYS = (
+    "serve.tls.certificate",
+    "serve.tls.private_key",
+    "serve.tls.client_ca",
     "store.path",
     "state.path",
     "upstream.ca_file",
@@ -289,7 +292,7 @@ def _from_text(kind: object, value: object) -> object:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if kind is int:
         return int(text) if text.isascii() and text.isdigit() else text
-    if kind in (str, ByteSize, Duration):
+    if kind in (str, ByteSize, Duration, DurationOrZero):
         return text
     if text.startswith("["):
         try:
@@ -306,9 +309,11 @@ def _typed(kind: object, value: object) -> object:
         if not is_count and not isinstance(value, str):
             raise ValueError(SIZE_FORM)
         return ByteSize(parse_size_bytes(str(value)))
-    if kind is Duration:
+    if kind is Duration or kind is DurationOrZero:
         if not isinstance(value, str):
             raise ValueError(DURATION_FORM)
+        if kind is DurationOrZero:
+            return DurationOrZero(parse_duration_s(value, may_be_zero=True))
         return Duration(parse_duration_s(value))
     if kind is bool or kind is int:
         if type(value) is not kind:

@@ -4,6 +4,7 @@ Rules:
 1. Sizes have binary units (B, KiB, MiB, GiB, TiB); a bare number counts bytes.
 2. Durations have ms, s, m, h or d; a bare number is refused, because readers disagree about it.
 3. Zero and negative amounts are refused: every size and duration of the configuration is a limit.
+   A duration may be zero where that turns off what it limits.
 4. Formatting gives text that parses back to the same amount.
 
 Does not: know configuration keys; `config_sources` adds the key to the error.
@@ -16,6 +17,8 @@ import re
 
 SIZE_FORM = 'a size above zero such as "512KiB" or "100GiB" (units B, KiB, MiB, GiB, TiB)'
 DURATION_FORM = 'a duration above zero such as "500ms" or "60s" (units ms, s, m, h, d)'
+
+DURATION_OR_ZERO_FORM = 'a duration such as "500ms" or "60s" (units ms, s, m, h, d), or "0s"'
 
 _SIZE_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _DURATION_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -35,12 +38,13 @@ def parse_size_bytes(text: str) -> int:
     return size_bytes
 
 
-def parse_duration_s(text: str) -> float:
+def parse_duration_s(text: str, *, may_be_zero: bool = False) -> float:
     """Return the seconds that `text` names. Raises ValueError with what is allowed."""
-    number, unit = _split(text, DURATION_FORM)
+    form = DURATION_OR_ZERO_FORM if may_be_zero else DURATION_FORM
+    number, unit = _split(text, form)
     factor = _DURATION_UNITS_MS.get(unit)
-    if factor is None or number <= 0:
-        raise ValueError(DURATION_FORM)
+    if factor is None or number < 0 or (number == 0 and not may_be_zero):
+        raise ValueError(form)
     return number * factor / 1000
 
 

@@ -9,6 +9,8 @@ Rules:
 4. What a channel's file is answered from is noted in its client's sequence before the first byte.
 5. Content above `SMALL_BYTES` is never handed to the transport: it leaves in windows, so what a
    slow reader holds is one shared object, and that only until it is stored.
+6. A gzip variant whose file is gone or not the attested one is no trouble: the identity is answered
+   in its place (`variants`).
 
 Runs in: worker. Awaits nothing.
 """
@@ -20,12 +22,14 @@ from typing import Final
 
 from mirror.accounting.counters import Outcome
 from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
-from mirror.http.cache_status import cache_status, with_detail
+from mirror.http.cache_status import cache_status, with_detail, with_ttl
+from mirror.http.freshness import age_s, ttl_s
 from mirror.route.route import Route
 from mirror.serve.accounts import Account, outcome_of, outcome_of_status
 from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
+from mirror.serve.multipart_source import present
 from mirror.serve.refusals import TextAnswer, text_answer
 from mirror.serve.representation import Representation, describe
 from mirror.serve.request import Request
@@ -34,8 +38,9 @@ from mirror.serve.segment_exchange import HeldExchange, SegmentExchange
 from mirror.serve.sender import Sender
 from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
-from mirror.serve.sources import ContentSource, FileSource
+from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.serve.stream import Stream
+from mirror.serve.variants import Form, Variants
 from mirror.store.entry import DIGEST_GENERATION, Entry
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
@@ -73,6 +78,7 @@ class Answers:
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
+        self._variants = Variants(shared.reader, shared.keeper, shared.wheel)
         self._wants_signature = shared.config.trust.channel_manifest == "signature"
 
     def text(
@@ -94,24 +100,42 @@ class Answers:
 
     def stored(self, call: Call, serve: Serve, selected: Selected) -> AskKeeper | None:
         """Answer with a stored 200; None, or why its file cannot be used."""
+        form = self._variants.choose(call.request, call.route, serve.stored)
+        trouble = self._in_form(call, serve, selected, form)
+        if trouble is None or form.coded is None:
+            return trouble
+        return self._in_form(call, serve, selected, self._variants.instead(form.name, call.route))
+
+    def hot(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
+        """As `stored`, from an entry at hand."""
+        trouble = self._from(call, hot, selected)
+        if trouble is None or hot.coded is None:
+            return trouble
+        form = self._variants.instead(hot.name, call.route)
+        return self._in_form(call, Serve(stored=hot.stored, ttl_s=None), selected, form)
+
+    def _in_form(
+        self, call: Call, serve: Serve, selected: Selected, form: Form
+    ) -> AskKeeper | None:
         shared = self._shared
+        file = form.coded or serve.stored
         content: bytes | None = None
-        if serve.stored.entry.length <= SMALL_BYTES:
-            loaded = shared.reader.load_small(serve.stored)
+        if file.entry.length <= SMALL_BYTES:
+            loaded = shared.reader.load_small(file)
             if not isinstance(loaded, bytes):
                 return _trouble(loaded)
             content = loaded
         row = shared.counters.row(call.route.content_class, Outcome.HIT)
-        hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch)
+        hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch, form=form)
         hot.vouched_at = max(hot.vouched_at, selected.vouched_at)
         entry = serve.stored.entry
         # A former generation's entry is another's name for a few seconds; it stays where it is.
-        if entry.fresh_until > shared.wheel.now and entry.key == call.route.key:
-            shared.hot.put(call.route.key, hot, hot.cost_bytes)
-        return self.hot(call, hot, selected)
+        is_current = entry.fresh_until > shared.wheel.now or serve.revalidate
+        if is_current and entry.key == call.route.key:
+            shared.hot.put(hot.name, hot, hot.cost_bytes)
+        return self._from(call, hot, selected)
 
-    def hot(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
-        """As `stored`, from an entry at hand."""
+    def _from(self, call: Call, hot: HotEntry, selected: Selected) -> AskKeeper | None:
         stream, request, shared = call.stream, call.request, self._shared
         words = self.marked(selected.words, hot.stored.entry)
         plan = self._plan(request, hot.representation, words)
@@ -121,19 +145,20 @@ class Answers:
             self.note_given(call, plan.status, hot.stored.entry)
             _send_whole(stream, plan, hot.content or b"", account)
             return None
-        opened = shared.reader.open_blob(hot.stored)
+        opened = shared.reader.open_blob(hot.file)
         if not isinstance(opened, BlobFile):
-            shared.hot.discard(call.route.key)
+            shared.hot.discard(hot.name)
             return _trouble(opened)
         self.note_given(call, plan.status, hot.stored.entry)
         account.count_head(stream.begin(plan.head, plan.content_bytes))
-        source = FileSource(shared.pages, opened.fd)
+        source = present(plan.parts, FileSource(shared.pages, opened.fd))
         sender = Sender(stream, source, plan.start, account.count_content)
         SegmentExchange(stream, sender).start(plan.end)
         return None
 
     def inline(self, call: Call, entry: Entry, content: bytes, words: str) -> None:
         """Answer with verified content that may not be durable yet; it is not kept hot."""
+        self._variants.given_uncoded(call.request, call.route, len(content))
         representation = describe(entry, call.route, len(content))
         plan = self._plan(call.request, representation, self.marked(words, entry))
         self.note_given(call, plan.status, entry)
@@ -143,17 +168,23 @@ class Answers:
             _send_whole(stream, plan, content, account)
             return
         account.count_head(stream.begin(plan.head, plan.content_bytes))
-        sender = Sender(stream, ContentSource(content), plan.start, account.count_content)
+        source = present(plan.parts, ContentSource(content))
+        sender = Sender(stream, source, plan.start, account.count_content)
         HeldExchange(
             stream,
             sender,
-            open_stored=lambda: self._open_stored(entry),
+            open_stored=lambda: self._open_stored(entry, plan),
         ).start(plan.end)
 
     def absent(self, call: Call, entry: Entry, words: str) -> None:
         """Answer 404 from a remembered absence."""
         self.note_given(call, entry.status, entry)
-        answer = TextAnswer(status=404, sentence="No such object.", words=self.marked(words, entry))
+        answer = TextAnswer(
+            status=404,
+            sentence="No such object.",
+            words=self.marked(words, entry),
+            age_s=age_s(entry.confirmed_at, self._shared.wheel.now),
+        )
         self.text(call.stream, call.request, answer, call.route)
 
     def note_given(self, call: Call, status: int, entry: Entry) -> None:
@@ -163,20 +194,22 @@ class Answers:
             call.turn.give(status, generation_of(entry.voucher), now_ms)
 
     def marked(self, words: str, entry: Entry) -> str:
-        """Say so when only a digest vouches where the operator asks for a signature."""
+        """Add how fresh the entry is, and that only a digest vouches for it where the operator asks
+        for a signature."""
+        words = with_ttl(words, ttl_s(entry.fresh_until, self._shared.wheel.now))
         if entry.proof == DIGEST_GENERATION and self._wants_signature:
             return with_detail(words, _DIGEST_ONLY)
         return words
 
-    def _open_stored(self, entry: Entry) -> FileSource | None:
-        """The file of this very content, if it is stored by now."""
+    def _open_stored(self, entry: Entry, plan: ResponsePlan) -> Source | None:
+        """What `plan` sends, from the file of this very content, if it is stored by now."""
         stored = self._shared.reader.lookup(entry.key)
         if stored is None or stored.entry.digest != entry.digest:
             return None
         opened = self._shared.reader.open_blob(stored)
         if not isinstance(opened, BlobFile):
             return None
-        return FileSource(self._shared.pages, opened.fd)
+        return present(plan.parts, FileSource(self._shared.pages, opened.fd))
 
     def local(
         self,
@@ -201,12 +234,13 @@ class Answers:
             representation,
             now=self._shared.wheel.now,
             cache_status=cache_status(CACHE_NAME, words) if words else b"",
+            rules=self._shared.range_rules,
         )
 
 
 def _send_whole(stream: Stream, plan: ResponsePlan, content: bytes, account: Account) -> None:
     """Send a plan whose content is in memory; the exchange is over."""
-    sent = content[plan.start : plan.end] if plan.has_segment else plan.text
+    sent = plan.content_of(content)
     account.count_head(stream.answer(plan.head, sent))
     account.count_content(len(sent))
     stream.finish()

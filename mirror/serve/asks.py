@@ -23,7 +23,7 @@ from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
 from mirror.fill.messages import Ask, Purpose, StoredAnswer
 from mirror.serve.ports import Keeper
 
-_Question = tuple[Purpose, str, bytes, int]
+_Question = tuple[Purpose, str, bytes, float, int]
 
 
 class _Told(enum.Enum):
@@ -49,7 +49,7 @@ class Asks:
 
     async def ask(self, ask: Ask, epoch: int) -> Reply:
         """Return the keeper's answer; raises what its client raises."""
-        question = (ask.purpose, ask.key, ask.claim, epoch)
+        question = (ask.purpose, ask.key, ask.claim, ask.since, epoch)
         while (followers := self._followers.get(question)) is not None:
             waiting: _Waiting = asyncio.get_running_loop().create_future()
             followers.append(waiting)

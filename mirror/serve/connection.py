@@ -9,7 +9,8 @@ Rules:
    than what one write left over.
 4. After a refusal whose content may still come, the sending side is shut and input is discarded
    for `LINGER_S`: closing at once would reset the connection and destroy the answer.
-5. The first deadline that passes ends the connection: head, idle, write.
+5. The first deadline that passes ends the connection: head, idle, write. The last one moves for a
+   client that takes what it is owed at `[serve] min_rate` or faster (`pace`).
 
 States: ready (idle, may use the memo), receiving a head, in an exchange, paused, closing.
 
@@ -24,27 +25,24 @@ import math
 from typing import Final, Protocol
 
 from mirror.errors import RequestError
+from mirror.serve.h2_entrance import H2Entrance
 from mirror.serve.head import Head
 from mirror.serve.hot_entry import HotEntry
-from mirror.serve.http1_outlet import Http1Outlet
 from mirror.serve.inbox import Inbox
 from mirror.serve.memo import split_tag
 from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
 from mirror.serve.refusals import TextAnswer, asks_for_head, text_answer
-from mirror.serve.request import Request
 from mirror.serve.shared import Shared
-from mirror.serve.stream import Exchange, Stream
+from mirror.serve.socket_names import address_of, host_of
+from mirror.serve.stream import Exchange, RequestPath
 
 PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
 LINGER_S: Final = 2.0
 DRAIN_GRACE_S: Final = 1.0  # for a request that may be on its way when the worker ends
 
 
-class RequestPath(Protocol):
-    """`request_path.RequestPath`."""
-
-    def begin(self, stream: Stream, request: Request, head: bytes) -> None:
-        """Answer, or start an exchange that will."""
+class HotPath(RequestPath, Protocol):
+    """`request_path.RequestPath`, as learned heads need it."""
 
     def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
         """Answer a plain GET from a hot entry; False when it cannot."""
@@ -52,11 +50,8 @@ class RequestPath(Protocol):
     def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it cannot."""
 
-    def refuse(self, stream: Stream, refusal: RequestError, head: bytes) -> None:
-        """Answer a head that the parser refused, and close; `head` is what came of it."""
 
-
-class Connection(Http1Outlet):
+class Connection(H2Entrance):
     """The protocol object of one client; see the module's rules."""
 
     __slots__ = (
@@ -71,16 +66,10 @@ class Connection(Http1Outlet):
         "_is_scheduled",
         "_is_unanswered",
         "_path",
-        "_shared",
-        "deadline_at",
-        "local_address",
-        "peer",
-        "socket_peer",
     )
 
-    def __init__(self, shared: Shared, path: RequestPath) -> None:
-        super().__init__()
-        self._shared = shared
+    def __init__(self, shared: Shared, path: HotPath) -> None:
+        super().__init__(shared, path)
         self._path = path
         self._inbox = Inbox()
         self._exchange: Exchange | None = None
@@ -92,30 +81,25 @@ class Connection(Http1Outlet):
         self._is_ready = False
         self._is_unanswered = True
         self._is_scheduled = False
-        self.deadline_at = math.inf
-        self.peer = ""
-        self.socket_peer = ""
-        self.local_address = ("", 0)
 
     def __repr__(self) -> str:
-        flags = [
-            word
-            for word, holds in (
-                ("ready", self._is_ready),
-                ("busy", self._exchange is not None),
-                ("paused", self.is_paused),
-                ("closing", self._is_closing),
-            )
-            if holds
-        ]
-        return f"<Connection {self.peer} {' '.join(flags) or 'receiving'}>"
+        states = {
+            "ready": self._is_ready,
+            "busy": self._exchange is not None,
+            "paused": self.is_paused,
+            "closing": self._is_closing,
+        }
+        words = " ".join(word for word, holds in states.items() if holds)
+        return f"<Connection {self.peer} {words or 'receiving'}>"
 
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.peer = self.socket_peer = _host_of(transport.get_extra_info("peername"))
-        self.local_address = _address_of(transport.get_extra_info("sockname"))
+        if self.scheme == "https":
+            self._awaits_proxy_header = False  # that setting is of plaintext listeners
+        self.peer = self.socket_peer = host_of(transport.get_extra_info("peername"))
+        self.local_address = address_of(transport.get_extra_info("sockname"))
         shared = self._shared
         shared.wheel.add(self)
         self.deadline_at = shared.wheel.head_deadline_at
@@ -123,6 +107,10 @@ class Connection(Http1Outlet):
             self._turn_away()
         elif self._awaits_proxy_header and not shared.trusted.trusts(self.peer):
             self.close()
+        elif not self._awaits_proxy_header and not self._is_admitted():
+            self._turn_away()
+        elif (negotiated := self._negotiated()) is not None:
+            negotiated.start(b"")
         else:
             self._is_ready = not self._awaits_proxy_header
 
@@ -135,6 +123,10 @@ class Connection(Http1Outlet):
     def eof_received(self) -> bool:
         """Keep the sending side open while an answer is owed (a half-closed client reads it)."""
         self._has_eof = True
+        if self.scheme == "https":
+            self._end_of_tls(is_owing=self._exchange is not None or self._is_scheduled)
+            self.deadline_at = self._close_deadline(self._shared.wheel)
+            return False
         if self._is_lingering:
             return False
         return self._exchange is not None or self._is_scheduled or self.is_paused
@@ -143,6 +135,8 @@ class Connection(Http1Outlet):
         self._stop()
         self._inbox.clear()
         self._shared.wheel.discard(self)
+        if self.client:
+            self._shared.clients.discard(self.client)
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
@@ -150,11 +144,15 @@ class Connection(Http1Outlet):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._is_ready = False
-        self.deadline_at = self._shared.wheel.write_deadline_at
+        self.deadline_at = self._wait(self._shared.wheel)
 
     def resume_writing(self) -> None:
         self.is_paused = False
+        self._go_on(self._shared.wheel)
         if self._is_lingering:
+            return
+        if self._is_closing:
+            self.deadline_at = self._close_deadline(self._shared.wheel)
             return
         self.deadline_at = math.inf
         if self._exchange is not None:
@@ -166,6 +164,10 @@ class Connection(Http1Outlet):
 
     def expire(self) -> None:
         """A deadline passed: the client is too slow, or idle for too long."""
+        due_at = None if self._is_lingering else self._renew(self._shared.wheel)
+        if due_at is not None:
+            self.deadline_at = due_at
+            return
         is_receiving = len(self._inbox) > 0 and self._exchange is None
         if is_receiving and not self.is_paused and not self._is_closing:
             late = TextAnswer(status=408, sentence="The request head did not arrive in time.")
@@ -206,7 +208,8 @@ class Connection(Http1Outlet):
         if self._is_closing:
             return
         self._stop()
-        self.deadline_at = self._shared.wheel.write_deadline_at
+        if not self.is_paused:
+            self.deadline_at = self._close_deadline(self._shared.wheel)
         self._transport.close()
 
     def close_lingering(self) -> None:
@@ -220,7 +223,8 @@ class Connection(Http1Outlet):
         self._is_lingering = True
         self._inbox.clear()
         self.deadline_at = self._shared.wheel.monotonic_s + LINGER_S
-        self._transport.write_eof()
+        if self._transport.can_write_eof():  # not under TLS: the client closes, or `expire` does
+            self._transport.write_eof()
         self._pause_reading(False)
 
     def drain(self) -> None:
@@ -255,7 +259,8 @@ class Connection(Http1Outlet):
         self._inbox.add(data)
         if self._exchange is None and not self.is_paused:
             self._advance()
-        if len(self._inbox) > self._shared.max_head_bytes:
+        # Not of a transport that is HTTP/2's by now.
+        if len(self._inbox) > self._shared.max_head_bytes and not self._is_closing:
             self._pause_reading(True)
 
     def _schedule(self) -> None:
@@ -271,6 +276,10 @@ class Connection(Http1Outlet):
     def _advance(self) -> None:
         """Answer what has been received, until something has to be waited for."""
         if self._awaits_proxy_header and not self._read_proxy_header():
+            return
+        if self._is_unanswered and self._meets_preface(self._inbox.peek()):
+            if not self._is_closing:
+                self._settle()
             return
         answered = 0
         while self._exchange is None and not self.is_paused and not self._is_closing:
@@ -325,6 +334,11 @@ class Connection(Http1Outlet):
         except RequestError as refusal:
             self._path.refuse(self, refusal, head)
             return
+        if request.h2_settings is not None:
+            offered = self._offered(request, self._inbox.peek())
+            if offered is None:
+                return
+            request = offered
         self._note(request)
         self._path.begin(self, request, head)
 
@@ -364,17 +378,21 @@ class Connection(Http1Outlet):
         self._inbox.drop(parsed.consumed)
         if parsed.address is not None:
             self.peer = parsed.address
+        if not self._is_admitted():
+            self._turn_away()
+            return False
         return True
 
+    def _is_admitted(self) -> bool:
+        """Count the connection for its client; False when that one has too many."""
+        clients = self._shared.clients
+        self.client = clients.client_of(self.peer)
+        return not self.client or clients.add(self.client)
+
     def _turn_away(self) -> None:
+        negotiated = self._negotiated()
+        if negotiated is not None:
+            negotiated.turn_away()
+            return
         full = TextAnswer(status=503, sentence="Too many connections.", retry_after_s=1)
         self.refuse(*text_answer(full, self._shared.wheel.now))
-
-
-def _host_of(address: object) -> str:
-    """The host part of a socket address; empty for a unix socket."""
-    return str(address[0]) if isinstance(address, tuple) else ""
-
-
-def _address_of(address: object) -> tuple[str, int]:
-    return (str(address[0]), int(address[1])) if isinstance(address, tuple) else ("", 0)

@@ -1,8 +1,9 @@
 """Sending content that the keeper is still bringing.
 
 Rules:
-1. A whole representation goes as far as `sendable`, a part of one as far as `landed` (unless
-   `[trust] unverified_ranges = "wait"`: then nothing before it is verified).
+1. A whole representation goes as far as `sendable`, a part of one as far as its bytes are there,
+   in the prefix or ahead of it (unless `[trust] unverified_ranges = "wait"`: then nothing before it
+   is verified). The head of a part waits for its first byte.
 2. HTTP/1.0 gets nothing before all of it is verified: without chunked coding a client may take
    the end of the connection for the end of the content. What cannot be stored is held in memory
    for it meanwhile, within the bounds of `held`.
@@ -18,14 +19,17 @@ from __future__ import annotations
 from typing import Final
 
 from mirror.accounting.counters import Outcome
+from mirror.errors import ErrorType
 from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody
 from mirror.fill.messages import Failed, FlightState
 from mirror.http.cache_status import Forward, cache_status, forwarded
+from mirror.http.freshness import ttl_s
 from mirror.serve.accounts import Account
 from mirror.serve.answers import Call
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.held import Hold
 from mirror.serve.hot_entry import SMALL_BYTES
+from mirror.serve.multipart_source import present
 from mirror.serve.representation import describe
 from mirror.serve.respond import ResponsePlan, build
 from mirror.serve.sender import Sender
@@ -33,7 +37,12 @@ from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.store.entry import Entry
 
-TOO_MUCH_HELD: Final = Failed(status=503, reason="too much to hold for HTTP/1.0", retry_after_s=60)
+TOO_MUCH_HELD: Final = Failed(
+    status=503,
+    reason="too much to hold for HTTP/1.0",
+    retry_after_s=60,
+    error_type=ErrorType.PROXY_INTERNAL_ERROR,
+)
 _GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
 
 
@@ -78,12 +87,14 @@ class Follower:
         """
         if self._request.is_http10:
             await self._until_over(body)
-        plan = self._plan(body.entry, body.length, collapsed=body.collapsed)
-        is_part = plan.status == 206 and plan.end - plan.start != body.length
+        plan = self._plan(body.entry, body.length, body)
+        is_part = body.is_part = plan.is_part_of(body.length)
         may_stream = not is_part or self._shared.config.trust.unverified_ranges == "stream"
         if not may_stream or 0 <= body.length <= SMALL_BYTES:
             # A small one is withheld whole anyway; waiting lets a failure become a clean status.
             await self._until_over(body)
+        elif is_part:
+            await self._until_readable(body, plan)
         if body.state is FlightState.FAILED:
             return body.failure or _GONE
         if not plan.has_segment:
@@ -91,7 +102,7 @@ class Follower:
             return None
         body.sent = 0  # nothing given out yet: after a keeper restart any file will do
         try:
-            source = self._source(body)
+            source = self._source(body, plan)
         except OSError:
             return _GONE
         sender = self._sender = Sender(self._stream, source, plan.start, self._count_content)
@@ -102,6 +113,9 @@ class Follower:
     async def _send_growing(
         self, body: GrowingBody, sender: Sender, plan: ResponsePlan, *, is_part: bool
     ) -> None:
+        def available_from(offset: int) -> int:
+            return body.readable_end(offset) if is_part else body.sendable
+
         epoch = body.epoch
         while sender.at != plan.end:
             # Read before the wait: `moved` returns at once when any of it is out of date.
@@ -109,12 +123,10 @@ class Follower:
             if body.epoch != epoch:
                 # The keeper was replaced: go on in what the next one has.
                 epoch = body.epoch
-                sender.replace(self._source(body))
-            limit = body.landed if is_part else body.sendable
-            if not plan.is_endless:
-                limit = min(limit, plan.end)
+                sender.replace(self._source(body, plan))
+            limit = plan.reach(available_from)
             if limit > sender.at:
-                await self._send_window(body, sender, limit, is_endless=plan.is_endless)
+                await self._send_window(body, sender, limit, plan)
             elif state is FlightState.VERIFIED and plan.is_endless and sender.at == body.length:
                 self._stream.end()
                 return
@@ -123,23 +135,30 @@ class Follower:
             else:
                 await body.moved()
 
-    def _source(self, body: GrowingBody) -> Source:
-        """Raises OSError."""
+    def _source(self, body: GrowingBody, plan: ResponsePlan) -> Source:
+        """What `plan` sends, as far as it is there. Raises OSError."""
         if body.content is not None:
-            return ContentSource(body.content)
-        return FileSource(self._shared.pages, body.open())
+            return present(plan.parts, ContentSource(body.content))
+        return present(plan.parts, FileSource(self._shared.pages, body.open()))
 
     async def _send_window(
-        self, body: GrowingBody, sender: Sender, limit: int, *, is_endless: bool
+        self, body: GrowingBody, sender: Sender, limit: int, plan: ResponsePlan
     ) -> None:
-        if is_endless:
+        if plan.is_endless:
             self._stream.begin_chunk(limit - sender.at)
         # Before it goes out: a keeper lost meanwhile must find it counted as given.
-        body.sent = limit
+        body.sent = plan.given(limit)
         try:
             await sender.send(limit)
         finally:
-            body.sent = sender.at
+            body.sent = plan.given(sender.at)
+
+    @staticmethod
+    async def _until_readable(body: GrowingBody, plan: ResponsePlan) -> None:
+        """Wait for the first bytes of a part: until then a failure can be a clean status."""
+        first_at = plan.first_byte_at
+        while body.state is FlightState.RUNNING and plan.reach(body.readable_end) <= first_at:
+            await body.moved()
 
     @staticmethod
     async def _until_over(body: GrowingBody) -> None:
@@ -152,7 +171,7 @@ class Follower:
         """As `follow`, for content that comes in pieces and is not stored; ranges are ignored."""
         if self._request.is_http10:
             return await self._relay_held(body)
-        plan = self._plan(body.entry, body.length, whole=True)
+        plan = self._plan(body.entry, body.length)
         self._begin(plan)
         if not plan.has_segment:
             return None
@@ -184,7 +203,7 @@ class Follower:
         return None
 
     async def _send_held(self, body: PassThroughBody, content: bytearray) -> None:
-        plan = self._plan(body.entry, len(content), whole=True)
+        plan = self._plan(body.entry, len(content))
         self._begin(plan)
         if plan.has_segment:
             source = ContentSource(content)
@@ -204,17 +223,20 @@ class Follower:
 
     # Both.
 
-    def _plan(
-        self, entry: Entry, length: int, *, collapsed: bool = False, whole: bool = False
-    ) -> ResponsePlan:
-        words = forwarded(self._forward, stored=not whole, collapsed=collapsed)
+    def _plan(self, entry: Entry, length: int, body: GrowingBody | None = None) -> ResponsePlan:
+        """Plan the answer from a file that grows, or from what passes through: that is whole."""
+        collapsed = body is not None and body.collapsed
+        stored = body is not None and body.is_kept
+        left_s = ttl_s(entry.fresh_until, self._shared.wheel.now)
+        words = forwarded(self._forward, ttl_s=left_s, stored=stored, collapsed=collapsed)
         outcome = Outcome.COLLAPSED if collapsed else Outcome.MISS
         self._account = Account(self._shared.counters, self._route.content_class, outcome)
         return build(
-            self._request.whole() if whole else self._request,
+            self._request.whole() if body is None else self._request,
             describe(entry, self._route, length),
             now=self._shared.wheel.now,
             cache_status=cache_status(CACHE_NAME, words),
+            rules=self._shared.range_rules,
         )
 
     def _begin(self, plan: ResponsePlan) -> None:

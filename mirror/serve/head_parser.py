@@ -24,11 +24,12 @@ import httptools
 
 from mirror.errors import RequestError
 from mirror.http.authority import Authority, parse_authority
+from mirror.serve.h2_switch import settings_of_upgrade
 from mirror.serve.request import Request
 from mirror.serve.request_fields import request_of
 
 # RFC 9112 section 3, stricter: one space, no obsolete HTTP/0.9 form, visible ASCII target.
-_REQUEST_LINE: Final = re.compile(
+REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
 )
 _KNOWN_METHODS: Final = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())
@@ -66,7 +67,7 @@ def parse_head(head: bytes, *, max_target_bytes: int) -> Request:
     nothing says where the next one begins.
     """
     method, target, is_http10 = _request_line(head, max_target_bytes)
-    fields = _fields(head, target)
+    fields = read_fields(head, target)
     authority = _host(fields, is_http10)
     request = request_of(method, target, fields, authority)
     connection = fields.get(b"connection", b"").lower()
@@ -75,13 +76,14 @@ def parse_head(head: bytes, *, max_target_bytes: int) -> Request:
         is_http10=is_http10,
         is_plain=request.is_plain and not is_http10 and _connection_is_plain(fields, connection),
         keep_alive=_keep_alive(connection, is_http10),
+        h2_settings=None if is_http10 else settings_of_upgrade(fields, connection),
     )
 
 
 def _request_line(head: bytes, max_target_bytes: int) -> tuple[bytes, bytes, bool]:
     """Method, target, is HTTP/1.0."""
     line = head[: head.find(b"\r\n")]
-    match = _REQUEST_LINE.fullmatch(line)
+    match = REQUEST_LINE.fullmatch(line)
     if match is None:
         raise RequestError(400, "The request line is not valid.")
     method, target, major, minor = match.groups()
@@ -94,8 +96,11 @@ def _request_line(head: bytes, max_target_bytes: int) -> tuple[bytes, bytes, boo
     return method, target, minor == b"0"
 
 
-def _fields(head: bytes, target: bytes) -> dict[bytes, bytes]:
-    """Field values by lower-case name, several lines joined by ", " (RFC 9110 section 5.3)."""
+def read_fields(head: bytes, target: bytes) -> dict[bytes, bytes]:
+    """Return field values by lower-case name, several lines joined by ", " (RFC 9110 section 5.3).
+
+    `target`: as the request line was read. Raises: RequestError.
+    """
     collector = _Collector()
     parser = httptools.HttpRequestParser(collector)
     try:

@@ -7,6 +7,7 @@ Rules:
    One of a channel is valid for one request: `second` stays in the past (`request_path`, rule 3).
    Of a crate it also knows when its index entry was last confirmed (`crate_listing`).
 3. Content was hashed when it was loaded and is never changed.
+4. It is of one form (`variants`); `stored` and `digits` are of the identity whatever the form.
 
 Units: `second` and `rendered_second` in Unix seconds.
 Runs in: worker.
@@ -24,6 +25,8 @@ from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME, make_head, render_head
 from mirror.serve.representation import describe
 from mirror.serve.respond import shared_lines, whole_lines
+from mirror.serve.variants import SETTLED, Form
+from mirror.store.entry import Stored
 
 SMALL_BYTES: Final = 65_536  # measured: above this, joining costs more than a second write
 _OVERHEAD_BYTES: Final = 2_048  # the objects around the content, and the rendered head
@@ -33,6 +36,7 @@ class HotEntry:
     """`content` None: a large one, read from its file. `whole` None: not rendered, or large."""
 
     __slots__ = (
+        "coded",
         "content",
         "content_bytes",
         "digits",
@@ -41,6 +45,8 @@ class HotEntry:
         "head",
         "is_sequenced",
         "key",
+        "looked_second",
+        "name",
         "not_modified",
         "rendered_second",
         "representation",
@@ -60,12 +66,16 @@ class HotEntry:
         *,
         row: int,
         epoch: int,
+        form: Form,
     ) -> None:
-        """`row` is the counters' row of a hit of this class."""
+        """`content` is in the form; `row` is the counters' row of a hit of this class."""
         self.route = route
         self.key = route.key
+        self.name = form.name
+        self.coded = form.coded
+        self.looked_second = form.looked_second
         self.content = content
-        self.content_bytes = decision.stored.entry.length
+        self.content_bytes = (form.coded or decision.stored).entry.length
         self.digits = decision.stored.entry.digest.hex().encode()
         self.row = row
         self.whole: bytes | None = None
@@ -80,6 +90,15 @@ class HotEntry:
         return f"<HotEntry {self.route.key} {size} epoch {self.epoch}>"
 
     @property
+    def file(self) -> Stored:
+        """What is opened for the content."""
+        return self.coded or self.stored
+
+    def awaits_form(self, second: int) -> bool:
+        """Whether another form may be stored since this one was chosen."""
+        return self.looked_second not in (SETTLED, second)
+
+    @property
     def cost_bytes(self) -> int:
         return _OVERHEAD_BYTES + 2 * len(self.content or b"")
 
@@ -87,7 +106,10 @@ class HotEntry:
         """The index names the same digest at `epoch`; times may have moved."""
         self.stored = decision.stored
         self.representation = describe(
-            decision.stored.entry, self.route, decision.stored.entry.length
+            decision.stored.entry,
+            self.route,
+            self.content_bytes,
+            variant=None if self.coded is None else self.coded.entry.digest,
         )
         self.epoch = epoch
         self.generation = 0

@@ -1,20 +1,22 @@
 """Heads that the strict parser has accepted, so that the same bytes need no parsing again.
 
 A head is cut after its request line. The tail (all field lines) names a table of request lines, and
-the line in it names a stored response.
+the line in it names a hot entry.
 
 Rules:
 1. A tail is learned only from a head that `head_parser` accepted as one whole message without
-   content, whose fields select nothing but the Host and the tag of rule 3 (`Request.is_plain`); a
-   line only from a GET
-   of HTTP/1.1 in origin form that named a stored response.
+   content, whose fields select nothing but the Host, the tag of rule 3 and a coding
+   (`Request.is_plain`); a line only from a GET of HTTP/1.1 in origin form that named a stored
+   response.
 2. Both are compared as exact bytes. The request line and the field lines are read independently by
    the parser for such requests, so a known line with a known tail is a head that it would accept:
    nothing reaches the fast path that the strict parser refuses (no smuggling gap).
-3. A tail with one If-None-Match line that carries one SHA-256 tag, as cargo writes it, is learned
-   without the 64 digits; it is recalled only with the digits of the stored response in their place,
-   which the parser reads like any other 64 hexadecimal digits.
-4. Tails of one site share one table: nothing but the site depends on Host for stored responses.
+3. A tail with one If-None-Match line that carries one SHA-256 tag, as cargo writes it (of the
+   identity or of the gzip variant), is learned without the 64 digits; it is recalled only with the
+   digits of the stored response in their place, which the parser reads like any other 64
+   hexadecimal digits.
+4. Tails of one site that accept gzip share one table, those that do not another: nothing but the
+   site depends on Host for stored responses, nothing but the form on Accept-Encoding.
 5. Bounded: a full table is emptied (an attacker can make it useless, not large or wrong).
 
 Measured: 0.43 us instead of 1.9 us for a cargo head, 75 instead of 71 thousand requests/s.
@@ -36,26 +38,28 @@ MAX_LINES: Final = 65_536  # about 15 MB at most: an index file's line has 50 by
 
 TAG_LINE: Final = b'\r\nif-none-match: "'
 _TAG_DIGITS: Final = 64
-_TAG: Final = re.compile(rb'"[0-9a-f]{64}"')
+_TAG: Final = re.compile(rb'"[0-9a-f]{64}(?:-gzip)?"')
 
 
 class HeadMemo:
-    """`tails[tail][line]` is the key of a stored response; `tagged` is the same without the tag."""
+    """`tails[tail][line]` is the name of a hot entry; `tagged` is the same without the tag."""
 
     __slots__ = ("_is_learning", "_lines", "tagged", "tails")
 
     def __init__(self) -> None:
         self.tails: dict[bytes, dict[bytes, str]] = {}
         self.tagged: dict[bytes, dict[bytes, str]] = {}
-        self._lines: dict[Site, dict[bytes, str]] = {site: {} for site in Site}
+        self._lines: dict[tuple[Site, bool], dict[bytes, str]] = {
+            (site, accepts_gzip): {} for site in Site for accepts_gzip in (False, True)
+        }
         self._is_learning = True
 
     def __repr__(self) -> str:
         lines = sum(map(len, self._lines.values()))
         return f"<HeadMemo {len(self.tails)} tails, {lines} lines>"
 
-    def learn(self, head: bytes, request: Request, site: Site, key: str) -> None:
-        """Note that `head`, which was parsed as `request`, names `key`."""
+    def learn(self, head: bytes, request: Request, site: Site, name: str) -> None:
+        """Note that `head`, which was parsed as `request`, gets the hot entry `name`."""
         if not self._is_learning or not request.is_plain or request.method != b"GET":
             return
         cut = head.find(b"\r\n")
@@ -69,10 +73,10 @@ class HeadMemo:
             tails, tail = self.tagged, untagged[0]
         if len(tail) > MAX_TAIL_BYTES:
             return
-        lines = self._lines[site]
+        lines = self._lines[site, request.accepts_gzip]
         if len(lines) >= MAX_LINES:
             lines.clear()
-        lines[line] = key
+        lines[line] = name
         if len(tails) >= MAX_TAILS:
             tails.clear()
         tails[tail] = lines

@@ -3,13 +3,15 @@
 Rules:
 1. The head goes out as soon as the keeper's answer says what is selected; `follow` sends content.
 2. When the client leaves, whatever the keeper holds for it is released; the fill goes on there.
-3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503.
+3. Upstream trouble never becomes 404; a stored copy that the index still names is better than 503,
+   within `[freshness] stale_if_error` (RFC 5861 section 4).
 4. Once a head is out a failure cuts the response: what was sent never looks complete.
 5. An answer for a client's running sequence is of its generation: the keeper may have switched
    while it was asked, and then the former is in the index. What the index has of another one is no
    stale copy for this client; what the keeper has in its place begins another sequence.
-6. A client reads one of a closed set of words about a failure; the full text, which may name
-   upstream's words and addresses, stays in the keeper's event.
+6. A client reads one of a closed set of words about a failure, and a proxy error type (RFC 9209);
+   the full text, which may name upstream's words and addresses, stays in the keeper's event. So
+   does the cause when a body is cut: its head is out, and there are no trailers.
 
 Runs in: worker. The only part of the request path that makes a task.
 """
@@ -20,17 +22,20 @@ import asyncio
 from typing import Final
 
 from mirror.accounting.counters import Outcome
+from mirror.errors import ErrorType
 from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.fill.plan import AskKeeper, Serve
-from mirror.http.cache_status import Forward, forwarded
-from mirror.http.freshness import ttl_s
+from mirror.http.cache_status import STALE_IF_ERROR, forwarded, with_reason
+from mirror.http.freshness import is_too_stale, ttl_s
+from mirror.http.proxy_status import proxy_status
 from mirror.http.ranges import PartialContent, select_range
 from mirror.route.route import Kind
 from mirror.serve.accounts import outcome_of
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.follow import TOO_MUCH_HELD, Follower
 from mirror.serve.generations import find_of_generation, generation_of
+from mirror.serve.head import CACHE_NAME
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
 from mirror.store.entry import Stored
@@ -52,6 +57,7 @@ _DETAILS: Final = {
     504: "upstream-timeout",
 }
 _OTHER_DETAIL: Final = "failed"
+_INTERNAL: Final = proxy_status(CACHE_NAME, ErrorType.PROXY_INTERNAL_ERROR)
 _KEEPER_AWAY: Final = "keeper-away"
 _NOT_HELD: Final = "too-much-held"
 _UNKNOWN_LENGTH: Final = 1 << 62  # longer than any object; only a hint is made from it
@@ -113,22 +119,24 @@ class Miss:
             if self._follower is not None and self._follower.has_begun:
                 self._stream.abort()
             else:
-                self._text(500, "The mirror met a fault of its own.")
+                self._text(500, "The mirror met a fault of its own.", proxy_status=_INTERNAL)
 
     async def _answer(self) -> None:
-        """Ask until the answer can be used; a file may vanish in between."""
+        """Ask until the answer can be used; a file may vanish in between, an object change."""
         for _ in range(_TRIES):
             reply = await self._ask()
             if self._answer_of_sequence(reply):
                 return
             if not isinstance(reply, StoredAnswer):
-                await self._deliver(reply)
-                return
+                if await self._deliver(reply):
+                    return
+                continue
             trouble = self._answer_stored(reply)
             if trouble is None:
                 return
             self._asked = trouble
-        self._text(503, "The stored object is not usable.", retry_after_s=1)
+        sentence = "The stored object is not usable."
+        self._text(503, sentence, retry_after_s=1, proxy_status=_INTERNAL)
 
     async def _ask(self) -> Reply:
         if self._route.kind in _MOSTLY_GROWING:
@@ -136,28 +144,40 @@ class Miss:
         return await self._shared.asks.ask(self._question(), self._call.epoch)
 
     def _question(self) -> Ask:
-        start, end = 0, -1
-        if self._request.range is not None and not self._request.is_head:
-            # Only a hint for the fill; the range is selected when the length is known.
-            wanted = select_range(self._request.range, _UNKNOWN_LENGTH)
-            if isinstance(wanted, PartialContent):
-                start = wanted.start
-                end = wanted.end if wanted.end < _UNKNOWN_LENGTH else -1
+        start, end = self._wanted_range()
         return Ask(
             purpose=self._asked.purpose,
             key=self._route.key,
             claim=self._route.claim,
             range_start=start,
             range_end=end,
+            is_conditional=self._request.conditions.if_range is not None,
+            since=self._asked.since,
         )
 
-    async def _deliver(self, reply: Reply) -> None:
+    def _wanted_range(self) -> tuple[int, int]:
+        """What the fill is to bring first; the range is selected when the length is known."""
+        request = self._request
+        if request.range is None or request.is_head or request.is_http10:
+            return 0, -1
+        wanted = select_range(request.range, _UNKNOWN_LENGTH)
+        if not isinstance(wanted, PartialContent):
+            return 0, -1
+        if wanted.end < _UNKNOWN_LENGTH:
+            return wanted.start, wanted.end
+        is_suffix = wanted.start > _UNKNOWN_LENGTH // 2
+        return (wanted.start - _UNKNOWN_LENGTH if is_suffix else wanted.start), -1
+
+    async def _deliver(self, reply: Reply) -> bool:
+        """False: what was asked for has changed meanwhile, and the client has nothing of it yet."""
         if isinstance(reply, InlineBody):
-            self._answers.inline(self._call, reply.entry, reply.content, reply.outcome)
+            words = self._words(reply.outcome)
+            self._answers.inline(self._call, reply.entry, reply.content, words)
         elif isinstance(reply, Failed):
             self._fail(reply)
         elif isinstance(reply, GrowingBody | PassThroughBody):
-            await self._follow(reply)
+            return await self._follow(reply)
+        return True
 
     def _answer_of_sequence(self, reply: Reply) -> bool:
         """Answer from the generation that the client's sequence is of, if `reply` is of another."""
@@ -180,7 +200,7 @@ class Miss:
         selected = Selected(words=words, outcome=outcome_of(words))
         return self._answers.stored(self._call, _serve(stored, shared.wheel.now), selected) is None
 
-    async def _follow(self, body: GrowingBody | PassThroughBody) -> None:
+    async def _follow(self, body: GrowingBody | PassThroughBody) -> bool:
         follower = self._follower = Follower(self._shared, self._call, forward=self._asked.forward)
         try:
             if isinstance(body, GrowingBody):
@@ -192,23 +212,31 @@ class Miss:
             body.release()
         if failure is None:
             self._stream.finish()
+        elif failure.is_changed:
+            return False
         else:
             self._fail(failure)
+        return True
 
     # Complete answers.
 
     def _answer_stored(self, reply: StoredAnswer) -> AskKeeper | None:
         entry = reply.stored.entry
+        words = self._words(reply.outcome)
         if entry.status != 200:
-            self._answers.absent(self._call, entry, reply.outcome)
+            self._answers.absent(self._call, entry, words)
             return None
         selected = Selected(
-            words=reply.outcome,
-            outcome=outcome_of(reply.outcome, is_stale=reply.is_stale),
+            words=words,
+            outcome=outcome_of(words, is_stale=reply.is_stale),
             vouched_at=self._vouched_at(is_stale=reply.is_stale),
         )
         serve = _serve(reply.stored, self._shared.wheel.now)
         return self._answers.stored(self._call, serve, selected)
+
+    def _words(self, outcome: str) -> str:
+        """What the keeper says became of the request, with why it was asked."""
+        return with_reason(outcome, self._asked.forward)
 
     def _vouched_at(self, *, is_stale: bool) -> float:
         """When a crate counts as vouched for that the keeper was asked to check."""
@@ -218,14 +246,22 @@ class Miss:
 
     def _fail(self, failure: Failed) -> None:
         detail = self._detail(failure)
-        if failure.status >= 500 and self._answer_stale(detail):
+        if failure.status == 404:
+            self._text(404, _ABSENT, words=forwarded(self._asked.forward, detail=detail))
             return
-        sentence = _ABSENT if failure.status == 404 else _UNAVAILABLE
+        if failure.status >= 500 and self._answer_stale(failure, detail):
+            return
+        # No Cache-Status: it is for answers that are based on a stored one (RFC 9211 section 2).
         self._text(
             failure.status,
-            sentence,
+            _UNAVAILABLE,
             retry_after_s=failure.retry_after_s or (failure.status == 503),
-            words=forwarded(self._asked.forward, detail=detail),
+            proxy_status=proxy_status(
+                CACHE_NAME,
+                failure.error_type,
+                received_status=failure.upstream_status,
+                details=detail,
+            ),
         )
 
     def _detail(self, failure: Failed) -> str:
@@ -235,16 +271,25 @@ class Miss:
             return _KEEPER_AWAY
         return _DETAILS.get(failure.status, _OTHER_DETAIL)
 
-    def _answer_stale(self, detail: str) -> bool:
-        """Serve what the index still names, however old; a withdrawn object is not there."""
-        stored = self._stale_copy()
+    def _answer_stale(self, failure: Failed, detail: str) -> bool:
+        """Serve what the index still names, within `stale_if_error`; a withdrawn object is not
+        there."""
+        stored, now = self._stale_copy(), self._shared.wheel.now
         if stored is None or stored.entry.status != 200:
             return False
-        if self._route.claim not in (b"", stored.entry.digest):
+        entry, limit_s = stored.entry, self._shared.freshness_rules.error_s
+        if is_too_stale(entry.fresh_until, entry.confirmed_at, now, limit_s=limit_s):
             return False
-        serve = _serve(stored, self._shared.wheel.now)
+        if self._route.claim not in (b"", entry.digest):
+            return False
+        serve = _serve(stored, now)
         selected = Selected(
-            words=forwarded(Forward.STALE, ttl_s=serve.ttl_s, detail=detail),
+            words=forwarded(
+                self._asked.forward,
+                status=failure.upstream_status or None,
+                ttl_s=serve.ttl_s,
+                detail=f"{STALE_IF_ERROR}, {detail}",
+            ),
             outcome=Outcome.STALE,
             vouched_at=self._vouched_at(is_stale=True),
         )
@@ -257,9 +302,21 @@ class Miss:
             return find_of_generation(reader, self._route.key, wanted)
         return reader.lookup(self._route.key)
 
-    def _text(self, status: int, sentence: str, *, retry_after_s: int = 0, words: str = "") -> None:
+    def _text(
+        self,
+        status: int,
+        sentence: str,
+        *,
+        retry_after_s: int = 0,
+        words: str = "",
+        proxy_status: bytes = b"",
+    ) -> None:
         answer = TextAnswer(
-            status=status, sentence=sentence, retry_after_s=retry_after_s, words=words
+            status=status,
+            sentence=sentence,
+            retry_after_s=retry_after_s,
+            words=words,
+            proxy_status=proxy_status,
         )
         self._answers.text(self._stream, self._request, answer, self._route)
 

@@ -11,7 +11,7 @@ from mirror.accounting.counters import Outcome
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask
 from mirror.route.route import ContentClass
-from mirror.store.entry import Stored
+from mirror.store.entry import NoVariant, Stored
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
 
@@ -19,6 +19,8 @@ class StoreView(Protocol):
     """`store.reader.StoreReader`."""
 
     def lookup(self, key: str) -> Stored | None: ...
+
+    def variant(self, stored: Stored) -> Stored | NoVariant: ...
 
     def open_blob(self, stored: Stored) -> BlobFile | BlobMissing | BlobChanged: ...
 
@@ -38,6 +40,10 @@ class Keeper(Protocol):
     def used(self, key: str) -> None: ...
 
     def check(self, key: str) -> None: ...
+
+    def revalidate(self, key: str) -> None: ...
+
+    def code(self, key: str) -> None: ...
 
 
 class Counting(Protocol):

@@ -19,14 +19,17 @@ from mirror.serve.head import CACHE_NAME, Head, make_head
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextAnswer:
-    """`sentence` is ours, never the client's words; `words` go into Cache-Status;
-    `location` is a path of this server."""
+    """`sentence` is ours, never the client's words; `words` go into Cache-Status, of what is based
+    on a stored response only (RFC 9211 section 2); `proxy_status` is a whole value (RFC 9209);
+    `location` is a path or a URL of this server; `age_s` -1: it has no age."""
 
     status: int
     sentence: str
     retry_after_s: int = 0
     words: str = ""
     location: str = ""
+    age_s: int = -1
+    proxy_status: bytes = b""
 
 
 def refusal_of(error: RequestError) -> TextAnswer:
@@ -48,6 +51,10 @@ def text_answer(answer: TextAnswer, now: float, *, is_head: bool = False) -> tup
         lines += b"Retry-After: %d\r\n" % answer.retry_after_s
     if answer.location:
         lines += b"Location: %b\r\n" % answer.location.encode("ascii")
+    if answer.age_s >= 0:
+        lines += b"Age: %d\r\n" % answer.age_s
+    if answer.proxy_status:
+        lines += b"Proxy-Status: %b\r\n" % answer.proxy_status
     if answer.words:
         lines += b"Cache-Status: %b\r\n" % cache_status(CACHE_NAME, answer.words)
     head = make_head(answer.status, format_http_date(int(now)), lines)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from mirror.http.authority import Authority
 from mirror.http.conditions import Conditions
+from mirror.http.request_directives import NO_DIRECTIVES, RequestDirectives
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,9 +22,12 @@ class Request:
     """`is_http10`: no chunked coding, and nothing unverified may be streamed to it.
 
     `authority` is what the Host field, or the absolute form that replaces it, names; None only for
-    HTTP/1.0 without Host. `is_plain`: no field of this head but Host and If-None-Match has any
-    effect, so its bytes after the request line may be learned by the memo. `wants_digest`: False
-    when `Want-Repr-Digest` says that no SHA-256 is acceptable.
+    HTTP/1.0 without Host. `is_plain`: no field of this head but Host, If-None-Match and
+    Accept-Encoding has any effect, so its bytes after the request line may be learned by the memo.
+    `accepts_gzip`: the gzip variant is welcome where there is one. `wants_digest`: False
+    when `Want-Repr-Digest` says that no SHA-256 is acceptable. `wants_content_digest`: True when
+    `Want-Content-Digest` asks for one. `h2_settings`: the SETTINGS payload of an `Upgrade: h2c`
+    that may be taken (`h2_switch`).
     """
 
     method: bytes
@@ -38,7 +42,11 @@ class Request:
     forwarded_for: bytes | None
     forwarded_proto: bytes | None
     cdn_loop: bytes | None
+    directives: RequestDirectives = NO_DIRECTIVES
+    accepts_gzip: bool = False
     wants_digest: bool = True
+    wants_content_digest: bool = False
+    h2_settings: bytes | None = None
 
     @property
     def is_head(self) -> bool:

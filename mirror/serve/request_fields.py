@@ -18,7 +18,9 @@ from typing import Final
 from mirror.errors import RequestError
 from mirror.http.authority import Authority
 from mirror.http.conditions import UNCONDITIONAL, Conditions
-from mirror.http.digest_fields import wants_sha256
+from mirror.http.content_coding import wants_gzip
+from mirror.http.digest_fields import asks_for_sha256, wants_sha256
+from mirror.http.request_directives import NO_DIRECTIVES, parse_request_directives
 from mirror.route.route import Refusal
 from mirror.route.target import AbsoluteForm, split_target
 from mirror.serve.request import Request
@@ -32,7 +34,8 @@ _CONDITIONAL: Final = frozenset(
         b"if-unmodified-since",
     )
 )
-# Fields that make an answer depend on more than the request line, Host and one If-None-Match.
+# Fields that make an answer depend on more than the request line, Host, one If-None-Match and
+# Accept-Encoding, which the memo tells apart.
 _SELECTING: Final = (_CONDITIONAL - {b"if-none-match"}) | frozenset(
     (
         b"range",
@@ -45,6 +48,7 @@ _SELECTING: Final = (_CONDITIONAL - {b"if-none-match"}) | frozenset(
         b"x-forwarded-for",
         b"x-forwarded-proto",
         b"want-repr-digest",
+        b"want-content-digest",
     )
 )
 
@@ -68,12 +72,14 @@ def request_of(
     is_absolute = isinstance(form, AbsoluteForm)
     if isinstance(form, AbsoluteForm):
         authority = form.authority  # it replaces Host (RFC 9112 section 3.2.2)
+    directives = parse_request_directives(fields.get(b"cache-control"), fields.get(b"pragma"))
+    is_selecting = directives is not NO_DIRECTIVES or not _SELECTING.isdisjoint(fields)
     return Request(
         method=method,
         target=form.path,
         is_http10=False,
         is_absolute=is_absolute,
-        is_plain=not is_absolute and _SELECTING.isdisjoint(fields),
+        is_plain=not is_absolute and not is_selecting,
         keep_alive=True,
         authority=authority,
         conditions=_conditions(fields),
@@ -81,7 +87,10 @@ def request_of(
         forwarded_for=fields.get(b"x-forwarded-for"),
         forwarded_proto=fields.get(b"x-forwarded-proto"),
         cdn_loop=fields.get(b"cdn-loop"),
+        directives=directives,
+        accepts_gzip=wants_gzip(fields.get(b"accept-encoding")),
         wants_digest=wants_sha256(fields.get(b"want-repr-digest")),
+        wants_content_digest=asks_for_sha256(fields.get(b"want-content-digest")),
     )
 
 

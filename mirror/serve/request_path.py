@@ -15,6 +15,8 @@ Rules:
    to `_renew`, which looks at the sequence. Other hits pay nothing for it; such a hit takes 7 us
    instead of 1.6, and 40 by the parser.
 4. What a crate's last confirmation asks for is decided with its rendering, once a second.
+5. A stale hot entry is looked up again whenever it is decided about: that the keeper confirmed it
+   moves no epoch. Its learned heads are decided about once a second, with their rendering.
 
 Runs in: worker.
 """
@@ -24,9 +26,10 @@ from __future__ import annotations
 from typing import Final
 
 from mirror.accounting.counters import Outcome
-from mirror.errors import RequestError
+from mirror.errors import ErrorType, RequestError
 from mirror.fill.plan import (
     OTHER_GENERATION,
+    STALE,
     Absent,
     AskKeeper,
     Decision,
@@ -36,6 +39,8 @@ from mirror.fill.plan import (
 )
 from mirror.http.authority import Authority
 from mirror.http.cdn_loop import contains_token
+from mirror.http.freshness import is_fresh
+from mirror.http.proxy_status import proxy_status
 from mirror.route.match import Site, match, site_of_host
 from mirror.route.route import Kind, LocalRoute, Refusal, Route
 from mirror.serve.accounts import Account
@@ -43,9 +48,11 @@ from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.client_address import is_loopback
 from mirror.serve.connection import Connection
 from mirror.serve.generations import find_of_generation
+from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.miss import Miss
+from mirror.serve.plaintext import PlaintextRule
 from mirror.serve.refusals import TextAnswer, asks_for_head, refusal_of
 from mirror.serve.request import Request
 from mirror.serve.segment_exchange import SegmentExchange
@@ -54,16 +61,29 @@ from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import FileSource
 from mirror.serve.stream import Stream
+from mirror.serve.variants import hot_name
 from mirror.store.entry import Stored
 from mirror.store.reader import BlobFile
 
+_NOT_STORED: Final = TextAnswer(
+    status=504, sentence="No stored copy can be given without asking upstream."
+)
 _HTTP_PORT: Final = 80  # what a target URL without a port means (RFC 9110 section 4.2.1)
 
 
 class RequestPath:
     """Answers the requests of all connections of one worker."""
 
-    def __init__(self, shared: Shared, answers: Answers, local: LocalAnswers) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        answers: Answers,
+        local: LocalAnswers,
+        *,
+        plaintext: PlaintextRule | None = None,
+    ) -> None:
+        """`plaintext` None: requests are answered whatever carries them."""
+        self._plaintext = plaintext
         self._shared = shared
         self._answers = answers
         self._local = local
@@ -125,7 +145,11 @@ class RequestPath:
     def _begin(self, stream: Stream, request: Request, head: bytes) -> None:
         # 1. Loop guard, authority, route.
         if contains_token(request.cdn_loop, self._shared.loop_token):
-            loop = TextAnswer(status=508, sentence="This request came through this mirror before.")
+            loop = TextAnswer(
+                status=508,
+                sentence="This request came through this mirror before.",
+                proxy_status=proxy_status(CACHE_NAME, ErrorType.PROXY_LOOP_DETECTED),
+            )
             self._answers.text(stream, request, loop)
             return
         authority = request.authority
@@ -137,11 +161,19 @@ class RequestPath:
         matched = match(request.target, site)
         if isinstance(matched, Refusal):
             self._refuse_target(stream, request, matched)
+        elif (instead := self._instead(stream, request, matched)) is not None:
+            self._answers.text(stream, request, instead)
         elif isinstance(matched, LocalRoute):
             # 2. Answers made here.
             self._local.answer(stream, request, matched.local, site)
         else:
             self._serve(self._call(stream, request, matched), head, site)
+
+    def _instead(
+        self, stream: Stream, request: Request, matched: Route | LocalRoute
+    ) -> TextAnswer | None:
+        rule = self._plaintext
+        return None if rule is None else rule.instead(stream, request, matched)
 
     def _call(self, stream: Stream, request: Request, route: Route) -> Call:
         shared = self._shared
@@ -177,6 +209,8 @@ class RequestPath:
             return
         # 4. Fresh.
         if isinstance(decision, Serve):
+            if decision.revalidate:
+                self._shared.keeper.revalidate(call.route.key)
             selected = Selected(words=decision.outcome, outcome=Outcome.HIT, vouched_at=vouched_at)
             trouble = (
                 self._answers.stored(call, decision, selected)
@@ -185,9 +219,14 @@ class RequestPath:
             )
             if trouble is None:
                 if not call.route.claim:
-                    self._shared.memo.learn(head, call.request, site, call.route.key)
+                    name = hot_name(call.request, call.route)
+                    self._shared.memo.learn(head, call.request, site, name)
                 return
             decision = trouble
+        if call.request.directives.only_if_cached:
+            # RFC 9111 section 5.2.1.7; also for what is stored and would have to be asked about.
+            self._answers.text(call.stream, call.request, _NOT_STORED, call.route)
+            return
         # 5. The keeper is asked.
         Miss(self._answers, self._shared, call, decision).start()
 
@@ -198,22 +237,47 @@ class RequestPath:
         wanted = 0 if call.turn is None else call.turn.wanted(shared.wheel.monotonic_ms)
         if wanted:
             return *self._decide_pinned(call, wanted), 0.0
-        hot = shared.hot.get(route.key)
-        if hot is not None and hot.epoch == call.epoch:
+        hot = shared.hot.get(hot_name(call.request, route))
+        if hot is not None and hot.epoch == call.epoch and not hot.awaits_form(shared.wheel.second):
             decision, hot.vouched_at = shared.crate_listing.apply(
-                decide(hot.stored, now, claim=route.claim), route, hot.vouched_at, now
+                self._judge(call, hot.stored), route, hot.vouched_at, now
             )
+            if isinstance(decision, Serve) and decision.revalidate:
+                decision = self._looked_up(call, hot)
             if not isinstance(decision, AskKeeper):
                 return decision, hot, hot.vouched_at
-            shared.hot.discard(route.key)  # its freshness ended; the index may know better
-        decision = decide(shared.reader.lookup(route.key), now, claim=route.claim)
+            shared.hot.discard(hot.name)  # its freshness ended; the index may know better
+        decision = self._judge(call, shared.reader.lookup(route.key))
         decision, vouched_at = shared.crate_listing.apply(decision, route, 0.0, now)
         return decision, None, vouched_at
+
+    def _judge(self, call: Call, stored: Stored | None) -> Decision:
+        shared = self._shared
+        return decide(
+            stored,
+            shared.wheel.now,
+            claim=call.route.claim,
+            rules=shared.rules_of(call.route),
+            directives=call.request.directives,
+        )
+
+    def _looked_up(self, call: Call, hot: HotEntry) -> Decision:
+        """What the index says of a stale hot entry, which is brought up to date."""
+        stored = self._shared.reader.lookup(call.route.key)
+        decision = self._judge(call, stored)
+        if (
+            not isinstance(decision, Serve)
+            or decision.stored.entry.digest != hot.stored.entry.digest
+        ):
+            return STALE  # another one is stored: it is taken from the index
+        if decision.stored != hot.stored:
+            hot.confirm(decision, call.epoch)
+        return decision
 
     def _decide_pinned(self, call: Call, generation: int) -> tuple[Decision, HotEntry | None]:
         """As `_decide`, of one generation: stale by the length of a sequence at most."""
         shared, key = self._shared, call.route.key
-        hot = shared.hot.get(key)
+        hot = shared.hot.get(hot_name(call.request, call.route))
         if hot is not None and hot.epoch == call.epoch:
             if hot.generation == generation:
                 return pinned(hot.stored, shared.wheel.now), hot
@@ -240,33 +304,42 @@ class RequestPath:
         return True
 
     def _render(self, hot: HotEntry) -> bool:
-        """Render for this second, after a look at the index if the epoch moved."""
+        """Render for this second, after a look at the index if the epoch moved or it is stale."""
         shared = self._shared
         # Read before the look-up: a move in between is seen by the next request.
         epoch = shared.page.epoch
         stored: Stored | None = hot.stored
-        if hot.epoch != epoch:
+        now = shared.wheel.now
+        entry = hot.stored.entry
+        is_stale = not is_fresh(entry.fresh_until, now, confirmed_at=entry.confirmed_at)
+        if hot.epoch != epoch or is_stale:
             stored = shared.reader.lookup(hot.key)
         decision, hot.vouched_at = shared.crate_listing.apply(
-            decide(stored, shared.wheel.now), hot.route, hot.vouched_at, shared.wheel.now
+            decide(stored, now, rules=shared.rules_of(hot.route)),
+            hot.route,
+            hot.vouched_at,
+            now,
         )
         if (
-            not isinstance(decision, Serve)
+            hot.awaits_form(shared.wheel.second)
+            or not isinstance(decision, Serve)
             or decision.stored.entry.digest != hot.stored.entry.digest
         ):
-            shared.hot.discard(hot.key)
+            shared.hot.discard(hot.name)
             return False
-        if hot.epoch != epoch:
+        if hot.epoch != epoch or decision.stored is not hot.stored:
             hot.confirm(decision, epoch)
+        if decision.revalidate:
+            shared.keeper.revalidate(hot.key)
         words = self._answers.marked(decision.outcome, decision.stored.entry)
         hot.render(words, shared.wheel.now)
         return True
 
     def _send_hot_file(self, connection: Connection, hot: HotEntry) -> bool:
         shared = self._shared
-        opened = shared.reader.open_blob(hot.stored)
+        opened = shared.reader.open_blob(hot.file)
         if not isinstance(opened, BlobFile):
-            shared.hot.discard(hot.key)
+            shared.hot.discard(hot.name)
             return False
         account = Account(shared.counters, hot.route.content_class, Outcome.HIT)
         account.count_head(len(hot.head))

@@ -17,7 +17,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from mirror.serve.file_pages import WINDOW_BYTES
 from mirror.serve.sources import Source
 
 TURN_BYTES: Final = 4 << 20
@@ -28,6 +27,10 @@ class Outlet(Protocol):
 
     @property
     def is_paused(self) -> bool: ...
+
+    @property
+    def room_bytes(self) -> int:
+        """More need not be read for it."""
 
     def write_some(self, view: memoryview) -> int:
         """Take bytes; how many were taken. Raises ConnectionError when it is gone."""
@@ -138,7 +141,8 @@ class Sender:
             if budget_bytes <= 0:
                 asyncio.get_running_loop().call_soon(self.resume)
                 return
-            window = self._source.read(self.at, min(self._end - self.at, WINDOW_BYTES))
+            size_bytes = min(self._end - self.at, outlet.room_bytes)
+            window = self._source.read(self.at, size_bytes)
             if window is None:
                 self._is_warming = True
                 self._source.warm(self.at).add_done_callback(self._warmed)

@@ -5,23 +5,32 @@ Runs in: worker.
 
 from __future__ import annotations
 
+import secrets
 import socket
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from mirror.config import Config
 from mirror.events import EventLog
+from mirror.fill.plan import FreshnessRules
 from mirror.http.authority import Authority, parse_authority
+from mirror.http.h2_blocks import HeadEncoder
+from mirror.route.policy import has_partner
+from mirror.route.route import Route
 from mirror.serve.asks import Asks
 from mirror.serve.client_address import TrustedProxies, client_address
+from mirror.serve.client_counts import ClientCounts
 from mirror.serve.crate_listing import CrateListing
 from mirror.serve.file_pages import FilePages
 from mirror.serve.head_parser import parse_head
+from mirror.serve.h2_config import limits_of
 from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo
 from mirror.serve.ports import Counting, Keeper, Page, StoreView
 from mirror.serve.refusal_log import RefusalLog
 from mirror.serve.request import Request
+from mirror.serve.respond import RangeRules
 from mirror.serve.sequences import Sequences
 from mirror.serve.wheel import Wheel
 from mirror.store.hot import HotMap
@@ -32,9 +41,13 @@ class Shared:
 
     __slots__ = (
         "asks",
+        "clients",
         "config",
         "counters",
         "crate_listing",
+        "freshness_rules",
+        "h2_heads",
+        "h2_limits",
         "held",
         "hot",
         "is_draining",
@@ -47,7 +60,9 @@ class Shared:
         "memo",
         "page",
         "pages",
+        "partner_rules",
         "public_authority",
+        "range_rules",
         "reader",
         "refusals",
         "sequences",
@@ -75,6 +90,13 @@ class Shared:
         self.keeper = keeper
         self.asks = Asks(keeper)
         self.crate_listing = CrateListing(config.freshness, reader, keeper)
+        freshness = config.freshness
+        self.freshness_rules = FreshnessRules(
+            revalidate_s=float(freshness.stale_while_revalidate),
+            error_s=float(freshness.stale_if_error),
+            client_floor_s=float(freshness.client_floor),
+        )
+        self.partner_rules = replace(self.freshness_rules, revalidate_s=0.0)
         self.held = HeldBytes(HELD_TOTAL_BYTES)
         self.counters = counters
         self.view = counters.view
@@ -88,16 +110,30 @@ class Shared:
         self.memo = HeadMemo()
         self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)
         self.trusted = TrustedProxies(serve.trusted_proxies)
+        self.clients = ClientCounts(serve.max_connections_per_client, self.trusted)
         self.public_authority = authority_of_url(serve.public_url)
         self.uses_proxy_protocol = serve.proxy_protocol
         self.max_connections = serve.max_connections
         self.max_head_bytes = int(serve.max_head)
         self.max_target_bytes = int(serve.max_target)
+        self.range_rules = RangeRules(
+            max_ranges=serve.max_ranges, boundary_key=secrets.token_bytes(16)
+        )
+        self.h2_limits = limits_of(serve.http2)
+        self.h2_heads = HeadEncoder()
         self.is_draining = False
+
+    @property
+    def has_http2(self) -> bool:
+        return self.config.serve.http2.enabled
 
     def client_of(self, peer: str, request: Request) -> str:
         """The client's address; `peer` is the connection's (socket or PROXY header)."""
         return client_address(peer, request.forwarded_for, self.trusted)
+
+    def rules_of(self, route: Route) -> FreshnessRules:
+        """What may be done with stale responses; see `fill.plan`, rule 10."""
+        return self.partner_rules if has_partner(route.kind) else self.freshness_rules
 
     def parse(self, head: bytes) -> Request:
         """Raises RequestError."""

@@ -21,6 +21,7 @@ from mirror.serve.shared import Shared
 from mirror.serve.stream import Stream
 
 CRATES_HOST: Final = "static.crates.io"
+_HTTPS_PORT: Final = 443
 _SCHEMES: Final = {b"http": "http", b"https": "https"}
 
 
@@ -35,7 +36,14 @@ class SiteAddress:
     def base_url(self, stream: Stream, request: Request) -> str:
         if self._public_url:
             return self._public_url
-        return f"{self._scheme(stream, request)}://{_authority(stream, request)}"
+        return f"{self.scheme(stream, request)}://{_authority(stream, request)}"
+
+    def tls_url(self, stream: Stream, request: Request, port: int) -> str:
+        """Where the same is over TLS: `public_url`, or this host at `port` (0: the usual one)."""
+        if self._public_url:
+            return self._public_url
+        host = _authority(stream, request).host
+        return f"https://{Authority(host=host, port=None if port in (0, _HTTPS_PORT) else port)}"
 
     def crates_url(self, stream: Stream, request: Request, site: Site) -> str:
         """Where `/crates/…` is for the reader of `config.json`."""
@@ -43,9 +51,10 @@ class SiteAddress:
             return self.base_url(stream, request)
         port = None if request.authority is None else request.authority.port
         authority = Authority(host=CRATES_HOST, port=port)
-        return f"{self._scheme(stream, request)}://{authority}"
+        return f"{self.scheme(stream, request)}://{authority}"
 
-    def _scheme(self, stream: Stream, request: Request) -> str:
+    def scheme(self, stream: Stream, request: Request) -> str:
+        """Return "http" or "https", as the client of the nearest trusted proxy used it."""
         scheme = stream.scheme
         if request.forwarded_proto is None:
             return scheme

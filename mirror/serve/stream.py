@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from mirror.errors import RequestError
 from mirror.serve.head import Head
+from mirror.serve.request import Request
 
 
 class Exchange(Protocol):
@@ -28,6 +30,16 @@ class Exchange(Protocol):
 
     def cancel(self) -> None:
         """The client is gone: release everything."""
+
+
+class RequestPath(Protocol):
+    """`request_path.RequestPath`, as whoever reads requests sees it."""
+
+    def begin(self, stream: Stream, request: Request, head: bytes) -> None:
+        """Answer, or start an exchange that will."""
+
+    def refuse(self, stream: Stream, refusal: RequestError, head: bytes) -> None:
+        """Answer what is no request, and read no more of it; `head` is what came of it."""
 
 
 class Stream(Protocol):
@@ -52,6 +64,10 @@ class Stream(Protocol):
     @property
     def is_paused(self) -> bool:
         """Whether nothing may be sent at the moment."""
+
+    @property
+    def room_bytes(self) -> int:
+        """How much `write_some` would take at the moment, at most: more need not be read for it."""
 
     def answer(self, head: Head, content: bytes = b"") -> int:
         """Send a complete response; how many bytes the head took.

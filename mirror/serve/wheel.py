@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 from mirror.clock import Clock
 from mirror.config import Serve
+from mirror.serve.pace import Pace
 
 NEVER: Final = math.inf
 SWEEP_S: Final = 1.0
@@ -75,6 +76,11 @@ class Wheel:
     @property
     def monotonic_ms(self) -> int:
         return int(self.monotonic_s * 1000)
+
+    def pace(self, taken_bytes: int) -> Pace:
+        """Return the count of a client that has taken so many bytes and is waited for."""
+        interval_s = self._serve.write_timeout
+        return Pace(interval_s, int(self._serve.min_rate * interval_s), taken_bytes)
 
     def add(self, timed: Timed) -> None:
         self._timed.add(timed)

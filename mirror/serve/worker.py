@@ -25,13 +25,17 @@ from mirror.config import Config
 from mirror.events import EventLog
 from mirror.serve.answers import Answers
 from mirror.serve.connection import Connection
+from mirror.serve.h2_connection import H2Connection
 from mirror.serve.local_answers import LocalAnswers
+from mirror.serve.plaintext import RestrictedConnection, plaintext_rule
 from mirror.serve.ports import Counting, Keeper, Page, StoreView
 from mirror.serve.request_path import RequestPath
 from mirror.serve.shared import Shared, tune
+from mirror.serve.tls_listening import TlsAcceptor, TlsListening
 from mirror.serve.wheel import Wheel
 
 TICK_S: Final = 0.25
+HANDSHAKES_LOOK_S: Final = 0.02
 _REFRESH_TICKS: Final = 4  # the reader asks to be refreshed about once a second
 # Connections that arrive within one busy turn; the kernel clips it to somaxconn.
 BACKLOG: Final = 4096
@@ -53,6 +57,7 @@ class Worker:
         *,
         loop_token: str,
         clock: Clock | None = None,
+        tls: TlsListening | None = None,
     ) -> None:
         """Takes over nothing: what it is given is closed by whoever made it."""
         self._config = config
@@ -72,13 +77,21 @@ class Worker:
             loop_token=loop_token,
         )
         answers = Answers(self._shared)
-        self._path = RequestPath(self._shared, answers, LocalAnswers(self._shared, answers))
+        self._path = RequestPath(
+            self._shared,
+            answers,
+            LocalAnswers(self._shared, answers),
+            plaintext=plaintext_rule(self._shared, 0 if tls is None else tls.port),
+        )
+        self._tls = None if tls is None else TlsAcceptor(tls, self._shared, self._path)
+        self._tls_sockets = () if tls is None else tls.sockets
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "draining" if self._shared.is_draining else "serving"
-        return f"<Worker {self._slot} {state} {len(self._wheel)} connections>"
+        shaking = f" {len(self._tls)} handshakes" if self._tls else ""
+        return f"<Worker {self._slot} {state} {len(self._wheel)} connections{shaking}>"
 
     @property
     def hot_bytes(self) -> int:
@@ -91,18 +104,24 @@ class Worker:
         servers: list[asyncio.Server] = []
         self._tick_again()
         try:
-            for listening in self._sockets:
+            for listening in (*self._sockets, *self._tls_sockets):
                 tune(listening)
+            for listening in self._sockets:
                 servers.append(
                     await loop.create_server(self.connect, sock=listening, backlog=BACKLOG)
                 )
+            if self._tls is not None:
+                self._tls.open(BACKLOG)
             self._log.info("worker-ready", slot=self._slot)
             await stop.wait()
             await self._drain(servers)
         finally:
             for server in servers:
                 server.close()
-            for connection in self._connections():
+            if self._tls is not None:
+                self._tls.close()
+                self._tls.abort()
+            for connection in self.connections:
                 connection.abort()
             if self._timer is not None:
                 self._timer.cancel()
@@ -111,6 +130,8 @@ class Worker:
 
     def connect(self) -> Connection:
         """Return the protocol of a connection that was accepted."""
+        if self._config.serve.plaintext != "serve":
+            return RestrictedConnection(self._shared, self._path)
         return Connection(self._shared, self._path)
 
     def tick(self) -> None:
@@ -135,14 +156,27 @@ class Worker:
         shared.memo.stop()
         for server in servers:
             server.close()
-        for connection in self._connections():
+        if self._tls is not None:
+            self._tls.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.serve.drain_timeout):
+                await self._all_gone()
+        self._log.info("worker-drained", slot=self._slot, cut=len(self._wheel))
+
+    async def _all_gone(self) -> None:
+        """Drain the connections that there are, and those whose handshake ends meanwhile."""
+        while self._tls:
+            for connection in self.connections:
+                connection.drain()
+            await asyncio.sleep(HANDSHAKES_LOOK_S)
+        for connection in self.connections:
             connection.drain()
         all_gone = asyncio.Event()
         self._wheel.on_empty = all_gone.set
         if len(self._wheel):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(all_gone.wait(), self._config.serve.drain_timeout)
-        self._log.info("worker-drained", slot=self._slot, cut=len(self._wheel))
+            await all_gone.wait()
 
-    def _connections(self) -> list[Connection]:
-        return [timed for timed in self._wheel.members() if isinstance(timed, Connection)]
+    @property
+    def connections(self) -> list[Connection | H2Connection]:
+        kinds = (Connection, H2Connection)
+        return [timed for timed in self._wheel.members() if isinstance(timed, kinds)]

@@ -106,6 +106,18 @@ class ClientHome:
         """Run rustup and return what it printed; the exit status is the caller's to judge."""
         return self._run([str(self._rustup), *arguments], self.root)
 
+    def start_rustup(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start rustup, for a caller that ends it before it is done."""
+        command = [*self._prefix, str(self._rustup), *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def cargo(self, *arguments: str, workspace: Path) -> subprocess.CompletedProcess[str]:
         return self._run([str(self._clients.cargo), *arguments], workspace)
 

@@ -64,6 +64,19 @@ def test_origin_of_each_value_is_told(tmp_path: Path) -> None:
     assert "workers = 0  # default" in text
 
 
+@pytest.mark.parametrize("name", ["stale_while_revalidate", "stale_if_error", "client_floor"])
+def test_what_a_stale_copy_may_do_can_be_turned_off(tmp_path: Path, name: str) -> None:
+    file = written(tmp_path, f"[freshness]\n{name} = '0s'\n")
+    config = load(file, {}, {})
+    assert getattr(config.freshness, name) == 0
+    again = tmp_path / "again.toml"
+    again.write_text(to_toml(config))
+    assert load(again, {}, {}) == config
+    assert load(None, {}, {f"freshness.{name}": "0s"}, user_id=ROOT_USER).freshness == (
+        config.freshness
+    )
+
+
 def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
     environ = {
         "RUST_MIRROR__SERVE__LISTEN": "0.0.0.0:80, [::]:80",
@@ -90,7 +103,13 @@ def test_environment_is_read_by_the_type_of_its_key(tmp_path: Path) -> None:
         pytest.param("[serve]\nlisten = []", "serve.listen", "at least one", id="nowhere"),
         pytest.param("[serve]\nlisten = ['a:1']", "serve.listen", "0.0.0.0:8080", id="name"),
         pytest.param("[serve]\nworkers = -1", "serve.workers", "from 0 to 64", id="negative"),
+        pytest.param("[serve]\nmax_ranges = 0", "serve.max_ranges", "from 1 to 256", id="ranges"),
         pytest.param("[serve]\nworkers = true", "serve.workers", "whole number", id="bool"),
+        pytest.param("[serve]\nmin_rate = '0B'", "serve.min_rate", "above zero", id="no-rate"),
+        pytest.param(
+            "[serve]\nmax_connections_per_client = -1", "serve.max_connections_per_client", "0: no",
+            id="connections",
+        ),
         pytest.param("[serve]\nproxy_protocol = 1", "serve.proxy_protocol", "true or", id="int"),
         pytest.param(
             "[serve]\ntrusted_proxies = ['10.0.0.1/8']", "serve.trusted_proxies", "10.0.0.0/8",
@@ -214,9 +233,6 @@ def test_wrong_value_names_key_and_what_is_allowed(
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        pytest.param("[serve]\ntls_listen = ['0.0.0.0:8443']", "serve.tls_listen", id="tls"),
-        pytest.param("[serve.tls]\ncertificate = '/c'", "serve.tls.certificate", id="certificate"),
-        pytest.param("[serve.tls]\nprivate_key = '/k'", "serve.tls.private_key", id="key"),
         pytest.param("[[origin]]\nname = 'docs'", "origin", id="origin"),
     ],
 )
@@ -226,7 +242,7 @@ def test_key_of_an_unbuilt_part_is_refused_when_set(tmp_path: Path, text: str, k
 
 
 def test_empty_keys_of_unbuilt_parts_are_harmless(tmp_path: Path) -> None:
-    text = "origin = []\n[serve]\ntls_listen = []\n[serve.tls]\ncertificate = ''\n"
+    text = "origin = []\n"
     assert load(written(tmp_path, text), {}, {}).origin == ()
 
 
@@ -390,3 +406,94 @@ def test_origin_without_the_xdg_variable_does_not_name_it_as_set() -> None:
 def test_ipv6_address_of_a_flag_is_not_taken_for_a_list(tmp_path: Path) -> None:
     config = load(written(tmp_path, ""), {}, {"serve.listen": "[::1]:80, 127.0.0.1:80"})
     assert config.serve.listen == ("[::1]:80", "127.0.0.1:80")
+
+
+PAIR = "certificate = 'c.pem'\nprivate_key = 'k.pem'\n"
+TLS_LISTEN = "[serve]\ntls_listen = ['127.0.0.1:8443']\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "told"),
+    [
+        pytest.param(TLS_LISTEN, "serve.tls.certificate", "dev-cert", id="no-files"),
+        pytest.param(
+            TLS_LISTEN + "[serve.tls]\ncertificate = 'c.pem'",
+            "serve.tls.private_key",
+            "PEM",
+            id="no-key",
+        ),
+        pytest.param(
+            "[serve.tls]\nprivate_key = 'k.pem'",
+            "serve.tls.certificate",
+            "both",
+            id="no-certificate",
+        ),
+        pytest.param(
+            TLS_LISTEN.replace("8443", "8080") + "[serve.tls]\n" + PAIR,
+            "serve.tls_listen",
+            "each address once",
+            id="address-of-plaintext",
+        ),
+        pytest.param(
+            "[serve.tls]\nclient_certificates = 'required'\n" + PAIR,
+            "serve.tls.client_ca",
+            "CAs",
+            id="no-client-ca",
+        ),
+        pytest.param(
+            "[serve.tls]\nclient_ca = 'ca.pem'\n" + PAIR,
+            "serve.tls.client_certificates",
+            '"required"',
+            id="ca-that-nobody-is-checked-against",
+        ),
+        pytest.param(
+            "[serve]\nlisten = ['127.0.0.1:8080', '[::]:8080']\n"
+            "[serve.tls]\nclient_certificates = 'required'\nclient_ca = 'ca.pem'\n" + PAIR,
+            "serve.plaintext",
+            '"refuse"',
+            id="plaintext-passes-by-the-client-ca",
+        ),
+        pytest.param(
+            "[serve.tls]\nprivate_key = 'k.pem'\ncertificate = \"c\\u0000.pem\"",
+            "serve.tls.certificate",
+            "path of a file",
+            id="no-path",
+        ),
+        pytest.param(
+            "[serve.tls]\nmin_version = '1.1'\n",
+            "serve.tls.min_version",
+            '"1.3"',
+            id="tls-1.1",
+        ),
+        pytest.param(
+            "[serve]\nplaintext = 'off'",
+            "serve.plaintext",
+            '"redirect"',
+            id="plaintext-word",
+        ),
+        pytest.param(
+            "[serve]\nplaintext = 'redirect'",
+            "serve.plaintext",
+            "serve.tls_listen",
+            id="redirect-to-nowhere",
+        ),
+        pytest.param(
+            "[serve]\nplaintext = 'redirect'\npublic_url = 'http://a.example'",
+            "serve.public_url",
+            "https://",
+            id="redirect-to-plaintext",
+        ),
+    ],
+)
+def test_keys_of_tls_belong_together(tmp_path: Path, text: str, key: str, told: str) -> None:
+    error = refusal(tmp_path, text)
+    assert error.key == key
+    assert told in error.allowed
+
+
+def test_tls_may_be_the_only_listener(tmp_path: Path) -> None:
+    text = "[serve]\nlisten = []\ntls_listen = ['[::]:8443']\n[serve.tls]\n" + PAIR
+    serve = load(written(tmp_path, text), {}, {}).serve
+    assert (serve.listen, serve.tls_listen) == ((), ("[::]:8443",))
+    assert serve.tls.certificate == str(Path.cwd() / "c.pem")
+    assert (serve.tls.client_certificates, serve.tls.min_version) == ("off", "1.2")

@@ -67,6 +67,13 @@ def test_odd_duration_is_refused_with_what_is_allowed(text: str) -> None:
         parse_duration_s(text)
 
 
+def test_a_duration_may_be_zero_where_that_turns_something_off() -> None:
+    assert parse_duration_s("0s", may_be_zero=True) == 0
+    assert format_duration(0) == "0s"
+    with pytest.raises(ValueError, match='or "0s"'):
+        parse_duration_s("-1s", may_be_zero=True)
+
+
 @given(st.integers(min_value=1, max_value=10**15 - 1))
 def test_formatted_size_reads_back(size_bytes: int) -> None:
     assert parse_size_bytes(format_size(size_bytes)) == size_bytes

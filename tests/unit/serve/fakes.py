@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import hashlib
 import math
 import os
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,12 +19,13 @@ from pathlib import Path
 import msgspec
 
 from mirror.accounting.counters import Counters, Outcome
-from mirror.config import Config, Serve
+from mirror.config import Config, DurationOrZero, Freshness, Serve
 from mirror.fill.bodies import InlineBody, Reply
 from mirror.fill.messages import Ask, Failed
 from mirror.route.route import ContentClass
+from mirror.serve.tls_listening import TlsListening
 from mirror.serve.worker import Worker
-from mirror.store.entry import Attestation, Entry, Stored
+from mirror.store.entry import Attestation, Entry, NoVariant, Stored
 from mirror.store.page import SharedPage
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
@@ -31,6 +34,8 @@ INDEX_TARGET = "/index/se/rd/serde"
 CRATE_KEY = "crates:/crates/serde/serde-1.0.0.crate"
 CRATE_TARGET = "/crates/serde/serde-1.0.0.crate"
 LAST_MODIFIED = 1_700_000_000
+# Whoever asks for what is stale waits for the keeper: most tests are about what it says then.
+WAITING = Freshness(stale_while_revalidate=DurationOrZero(0))
 
 
 class FakeClock:
@@ -89,6 +94,7 @@ class FakeReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.entries: dict[str, Stored] = {}
+        self.variants: dict[bytes, Stored | NoVariant] = {}
         self.is_readable = True
         self.lookups = 0
         self.open_fds: set[int] = set()
@@ -104,6 +110,17 @@ class FakeReader:
         self.entries[key] = stored
         return stored
 
+    def code(self, stored: Stored) -> Stored:
+        """Store the gzip variant of `stored`, as the keeper makes it."""
+        form = gzip.compress(self._blob(stored.entry.digest).read_bytes(), mtime=0)
+        digest = hashlib.sha256(form).digest()
+        path = self._blob(digest)
+        path.write_bytes(form)
+        entry = replace(stored.entry, digest=digest, length=len(form))
+        variant = Stored(entry=entry, attestation=_identify(path.stat()))
+        self.variants[stored.entry.digest] = variant
+        return variant
+
     def damage(self, stored: Stored, content: bytes) -> None:
         path = self._blob(stored.entry.digest)
         path.unlink()
@@ -115,6 +132,9 @@ class FakeReader:
     def lookup(self, key: str) -> Stored | None:
         self.lookups += 1
         return self.entries.get(key)
+
+    def variant(self, stored: Stored) -> Stored | NoVariant:
+        return self.variants.get(stored.entry.digest, NoVariant.UNKNOWN)
 
     def open_blob(self, stored: Stored) -> BlobFile | BlobMissing | BlobChanged:
         try:
@@ -162,6 +182,8 @@ class FakeKeeper:
         self.asked: list[Ask] = []
         self.used_keys: list[str] = []
         self.checked_keys: list[str] = []
+        self.revalidated_keys: list[str] = []
+        self.coded_keys: list[str] = []
         self.is_connected = True
 
     async def ask(self, ask: Ask) -> Reply:
@@ -173,6 +195,12 @@ class FakeKeeper:
 
     def check(self, key: str) -> None:
         self.checked_keys.append(key)
+
+    def revalidate(self, key: str) -> None:
+        self.revalidated_keys.append(key)
+
+    def code(self, key: str) -> None:
+        self.coded_keys.append(key)
 
     def answer(self, reply: Reply) -> None:
         async def script(_: Ask) -> Reply:
@@ -196,6 +224,7 @@ class Bench:
     clock: FakeClock
     log: RecordingLog
     port: int
+    tls_port: int  # 0: it has none
     stop: asyncio.Event
     running: asyncio.Task[None]
 
@@ -310,11 +339,16 @@ def listening_socket() -> socket.socket:
 
 @asynccontextmanager
 async def running_worker(
-    path: Path, config: Config | None = None, *, beside: Bench | None = None
+    path: Path,
+    config: Config | None = None,
+    *,
+    beside: Bench | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Bench]:
     """Start a worker on 127.0.0.1, port chosen by the kernel; ended on the way out.
 
     `beside`: it shares the store, the keeper, the clock and (by a mapping of its own) the page.
+    `tls`: it has a second port that speaks TLS.
     """
     blobs = path / "blobs"
     blobs.mkdir(exist_ok=True)
@@ -327,8 +361,9 @@ async def running_worker(
     counters = Counters.open(str(path), slot)
     listening = listening_socket()
     port = listening.getsockname()[1]
+    tls_listening = None if tls is None else listening_socket()
     worker = Worker(
-        config or Config(),
+        config or Config(freshness=WAITING),
         slot,
         [listening],
         reader,
@@ -338,6 +373,11 @@ async def running_worker(
         log,
         loop_token="rust-mirror",
         clock=clock,
+        tls=(
+            TlsListening(context=tls, sockets=(tls_listening,))
+            if tls is not None and tls_listening is not None
+            else None
+        ),
     )
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))
@@ -355,6 +395,7 @@ async def running_worker(
             clock=clock,
             log=log,
             port=port,
+            tls_port=0 if tls_listening is None else tls_listening.getsockname()[1],
             stop=stop,
             running=running,
         )
@@ -366,9 +407,11 @@ async def running_worker(
         for _ in range(5):
             await asyncio.sleep(0)
         listening.close()
+        if tls_listening is not None:
+            tls_listening.close()
         page.close()
         counters.close()
 
 
 def config_with(**serve: object) -> Config:
-    return Config(serve=msgspec.structs.replace(Serve(), **serve))
+    return Config(serve=msgspec.structs.replace(Serve(), **serve), freshness=WAITING)

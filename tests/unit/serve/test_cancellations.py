@@ -194,7 +194,7 @@ async def test_all_http10_clients_together_hold_no_more_than_the_bound(tmp_path:
             await turns()
         answer = await clients[-1].answer()
         assert (answer.status, answer.fields["retry-after"]) == (503, "60")
-        assert answer.fields["cache-status"].endswith("detail=too-much-held")
+        assert answer.fields["proxy-status"].endswith('details="too-much-held"')
         for client in clients:
             client.leave()
         await turns()

@@ -19,7 +19,14 @@ from mirror.config import Config, Trust
 from mirror.fill.bodies import InlineBody
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.store.entry import DIGEST_GENERATION, SIGNED_GENERATION, former_key
-from tests.unit.serve.fakes import Answer, Bench, config_with, make_entry, running_worker
+from tests.unit.serve.fakes import (
+    WAITING,
+    Answer,
+    Bench,
+    config_with,
+    make_entry,
+    running_worker,
+)
 
 TARGET = "/dist/channel-rust-stable.toml"
 KEY = f"releases:{TARGET}"
@@ -409,14 +416,16 @@ async def test_what_no_signature_vouches_for_says_so(
 
 
 async def test_the_mark_stands_beside_another_detail(tmp_path: Path) -> None:
-    async with running_worker(tmp_path, Config(trust=Trust(channel_manifest="signature"))) as bench:
+    config = Config(trust=Trust(channel_manifest="signature"), freshness=WAITING)
+    async with running_worker(tmp_path, config) as bench:
         publish(bench, OLD, fresh_until=STALE)
         stored = bench.reader.entries[KEY]
         entry = replace(stored.entry, proof=DIGEST_GENERATION)
         bench.reader.entries[KEY] = replace(stored, entry=entry)
         bench.keeper.answer(Failed(status=504, reason="slow"))
         answer = await bench.get(TARGET)
-        expected = 'rust-mirror; fwd=stale; ttl=-1; detail="upstream-timeout, digest-only"'
+        details = '"stale-if-error, upstream-timeout, digest-only"'
+        expected = f"rust-mirror; fwd=stale; ttl=-1; detail={details}"
         assert answer.fields["cache-status"] == expected
 
 

@@ -19,7 +19,7 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
-from tests.unit.serve.test_head_parser import CARGO_HEAD
+from tests.unit.serve.test_head_parser import CARGO_TLS_HEAD
 from tests.unit.serve.test_raw_requests import no_connection_left
 
 CONTENT = b'{"name":"serde"}\n'
@@ -29,7 +29,7 @@ BIG_GET = f"GET {CRATE_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode()
 CONDITIONAL = PLAIN[:-2] + b"If-None-Match: *\r\n\r\n"
 MISSING = b"GET /nothing HTTP/1.1\r\nHost: m\r\n\r\n"
 LAST = b"GET /livez HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n"
-PIPELINE = CARGO_HEAD + PLAIN + CONDITIONAL + PLAIN + MISSING + BIG_GET + PLAIN + LAST
+PIPELINE = CARGO_TLS_HEAD + PLAIN + CONDITIONAL + PLAIN + MISSING + BIG_GET + PLAIN + LAST
 STATUSES = [200, 200, 304, 200, 404, 200, 200, 200]
 
 

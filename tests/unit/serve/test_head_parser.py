@@ -21,6 +21,13 @@ CARGO_HEAD = (
     b"accept: text/plain\r\n\r\n"
 )
 
+# As over TLS, where it offers no upgrade.
+CARGO_TLS_HEAD = b"".join(
+    line
+    for line in CARGO_HEAD.splitlines(keepends=True)
+    if not line.lower().startswith((b"connection:", b"upgrade:", b"http2-settings:"))
+)
+
 
 def parse(head: bytes) -> Request:
     return parse_head(head, max_target_bytes=2048)

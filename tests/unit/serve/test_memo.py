@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror.errors import RequestError
+from mirror.http.request_directives import NO_DIRECTIVES
 from mirror.route.match import site_of_host
 from mirror.serve.head_parser import parse_head
 from mirror.serve.memo import MAX_TAILS, HeadMemo, split_tag
 from mirror.serve.request import Request
+from tests.unit.serve.head_edits import EDITS, edited
 from tests.unit.serve.test_head_parser import CARGO_HEAD, head
 
 TAG = b"0123456789abcdef" * 4  # of every stored response of these tests
@@ -64,6 +66,25 @@ def test_line_and_tail_of_one_site_combine() -> None:
     learn(memo, head("Host: a"), "k")
     learn(memo, head("Host: b", line="GET /b HTTP/1.1"), "l")
     assert recall(memo, head("Host: b")) == "k"
+
+
+def test_line_learned_of_one_form_is_not_recalled_for_the_other() -> None:
+    memo = HeadMemo()
+    coded = head("Host: a", "Accept-Encoding: deflate, gzip")
+    learn(memo, head("Host: a"), "identity")
+    learn(memo, coded, "variant")
+    assert recall(memo, head("Host: a")) == "identity"
+    assert recall(memo, coded) == "variant"
+    learn(memo, head("Host: b", "Accept-Encoding: gzip", line="GET /b HTTP/1.1"), "l")
+    assert recall(memo, head("Host: b", "Accept-Encoding: gzip")) == "variant"
+    assert recall(memo, head("Host: b")) is None
+
+
+def test_tag_of_the_variant_is_recalled_apart_from_that_of_the_identity() -> None:
+    memo = HeadMemo()
+    learn(memo, head("Host: a", 'if-none-match: "' + "f" * 64 + '-gzip"'), "k")
+    assert recall(memo, head("Host: a", f'if-none-match: "{TAG.decode()}-gzip"')) == "k"
+    assert recall(memo, head("Host: a", f'if-none-match: "{TAG.decode()}"')) is None
 
 
 def test_line_of_another_site_does_not_combine() -> None:
@@ -199,3 +220,69 @@ def test_recalled_bytes_parse_as_the_same_request(learned: list[bytes], asked: b
         site = site_of_host(request.authority.host)
         assert key == f"{site.value}:{request.target.decode()}"
         assert request.conditions.if_none_match in (None, b'"%b"' % TAG)
+
+
+_CLIENT_HEADS = [
+    CARGO_HEAD,
+    CARGO_HEAD[:-2] + b'if-none-match: "' + TAG + b'"\r\n\r\n',
+    head("Host: a"),
+    head("Host: a", "Accept-Encoding: gzip"),
+    head("Host: a", "Accept-Encoding: gzip;q=0"),
+    head("Host: a", "Accept-Encoding: identity;q=0, *"),
+    head("Host: a", "Cache-Control: no-cache"),
+    head("Host: a", "Cache-Control: max-age=0, only-if-cached"),
+    head("Host: a", "Pragma: no-cache"),
+    head("Host: a", "Connection: Upgrade", "Upgrade: h2c"),
+    head("Host: a", "Want-Content-Digest: sha-256=1"),
+    head("Host: index.crates.io", "Connection: keep-alive"),
+    head("Host: a", f'if-none-match: "{TAG.decode()}-gzip"', "Accept-Encoding: gzip"),
+]
+_EDITED = st.builds(edited, st.sampled_from(_CLIENT_HEADS), EDITS)
+
+
+def name_of(request: Request) -> str:
+    """What an answer depends on that comes from the memo."""
+    assert request.authority is not None
+    site = site_of_host(request.authority.host)
+    return f"{site.value}:{request.target.decode()}:{request.accepts_gzip}"
+
+
+@settings(max_examples=500, deadline=None)
+@given(learned=st.lists(_EDITED, max_size=6), asked=st.lists(_EDITED, max_size=6))
+def test_edited_head_is_recalled_only_as_what_the_parser_reads(
+    learned: list[bytes], asked: list[bytes]
+) -> None:
+    """Bytes of heads that real clients send, edited anywhere, in any mixture of line and tail."""
+    memo = HeadMemo()
+    for raw in [*_CLIENT_HEADS, *learned]:
+        try:
+            request = parse(raw)
+        except RequestError:
+            continue
+        if request.authority is not None:
+            memo.learn(raw, request, site_of_host(request.authority.host), name_of(request))
+    heads = [*learned, *asked]
+    mixed = [one.partition(b"\r\n")[0] + two[two.find(b"\r\n") :] for one in heads for two in heads]
+    for raw in [*_CLIENT_HEADS, *heads, *mixed]:
+        key = recall(memo, raw)
+        if key is not None:
+            request = parse(raw)  # raises if the strict parser would refuse it
+            assert key == name_of(request)
+            assert (request.method, request.is_plain, request.keep_alive) == (b"GET", True, True)
+            assert request.directives is NO_DIRECTIVES
+            assert not request.wants_content_digest
+
+
+def test_heads_that_ask_for_something_are_not_recalled() -> None:
+    """The property above is met by heads that are learned, not by a memo that learns nothing."""
+    memo = HeadMemo()
+    for raw in _CLIENT_HEADS:
+        request = parse(raw)
+        assert request.authority is not None
+        memo.learn(raw, request, site_of_host(request.authority.host), name_of(request))
+    recalled = [raw for raw in _CLIENT_HEADS if recall(memo, raw) is not None]
+    assert len(recalled) >= 5
+    for raw in recalled:
+        assert b"Cache-Control" not in raw
+        assert b"Pragma" not in raw
+        assert b"Want-Content-Digest" not in raw

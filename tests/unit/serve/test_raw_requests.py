@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mirror.accounting.counters import Outcome
+from mirror.config import Http2
 from mirror.route.route import ContentClass
 from tests.unit.serve.fakes import (
     INDEX_KEY,
@@ -56,7 +57,6 @@ SMUGGLED = [
     ),
     pytest.param(raw("Host: m", line="CONNECT m:1 HTTP/1.1") + NEXT, id="connect"),
     pytest.param(raw("Host: m", line=f"POST {INDEX_TARGET} HTTP/1.1") + NEXT, id="post"),
-    pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + NEXT, id="h2-preface"),
     pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n" + NEXT, id="tls-hello"),
     pytest.param(raw("Host: m", line="GET /../etc/passwd HTTP/1.1") + NEXT, id="traversal"),
     pytest.param(raw("Host: m", line="GET /dist/%2e%2e/x HTTP/1.1") + NEXT, id="encoded-dots"),
@@ -241,8 +241,8 @@ async def test_too_many_connections_are_turned_away(tmp_path: Path) -> None:
         assert (answer.status, answer.fields["retry-after"]) == (503, "1")
 
 
-async def test_upgrade_is_ignored_and_the_next_request_is_answered(tmp_path: Path) -> None:
-    async with running_worker(tmp_path) as bench:
+async def test_upgrade_is_ignored_where_http2_is_off(tmp_path: Path) -> None:
+    async with running_worker(tmp_path, config_with(http2=Http2(enabled=False))) as bench:
         bench.reader.keep(INDEX_KEY, CONTENT)
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
         writer.write(CARGO_HEAD + CARGO_HEAD + NEXT)

@@ -63,7 +63,8 @@ async def test_stale_entry_is_revalidated_by_the_keeper(tmp_path: Path) -> None:
         stored = bench.reader.keep(INDEX_KEY, CONTENT, fresh_until=1_700_000_000.0)
         bench.keeper.answer(StoredAnswer(stored=stored, outcome="fwd=stale; fwd-status=304"))
         answer = await bench.get(INDEX_TARGET)
-        assert answer.fields["cache-status"] == "rust-mirror; fwd=stale; fwd-status=304"
+        words = "rust-mirror; fwd=stale; ttl=-100000000; fwd-status=304"
+        assert answer.fields["cache-status"] == words
         assert [ask.purpose for ask in bench.keeper.asked] == [Purpose.REVALIDATE]
         assert bench.count(ContentClass.INDEX, Outcome.REVALIDATED) == (1, len(CONTENT))
 
@@ -163,7 +164,8 @@ async def test_trouble_serves_the_stale_copy(tmp_path: Path, status: int) -> Non
         answer = await bench.get(INDEX_TARGET)
         assert (answer.status, answer.content) == (200, CONTENT)
         detail = DETAILS[status]
-        assert answer.fields["cache-status"] == f"rust-mirror; fwd=stale; ttl=-1; detail={detail}"
+        words = f'rust-mirror; fwd=stale; ttl=-1; detail="stale-if-error, {detail}"'
+        assert answer.fields["cache-status"] == words
         assert bench.count(ContentClass.INDEX, Outcome.STALE) == (1, len(CONTENT))
 
 
@@ -173,8 +175,8 @@ async def test_trouble_without_a_copy_is_no_404(tmp_path: Path, status: int) -> 
         bench.keeper.answer(Failed(status=status, reason="away", retry_after_s=7))
         answer = await bench.get(INDEX_TARGET)
         assert (answer.status, answer.fields["retry-after"]) == (status, "7")
-        detail = DETAILS[status]
-        assert answer.fields["cache-status"] == f"rust-mirror; fwd=uri-miss; detail={detail}"
+        assert answer.fields["proxy-status"] == f'rust-mirror; details="{DETAILS[status]}"'
+        assert "cache-status" not in answer.fields
 
 
 @pytest.mark.parametrize("status", [404, 416, 500, 502, 503, 504])
@@ -182,7 +184,7 @@ async def test_upstream_words_and_addresses_stay_here(tmp_path: Path, status: in
     async with running_worker(tmp_path) as bench:
         bench.keeper.answer(Failed(status=status, reason="10.1.2.3:8443 said <secret>"))
         received = await bench.exchange(f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode())
-        assert b"; detail=" in received
+        assert b"; detail" in received
         assert b"10.1.2.3" not in received
         assert b"secret" not in received
 
@@ -192,7 +194,7 @@ async def test_client_may_know_that_the_keeper_is_away(tmp_path: Path) -> None:
         bench.keeper.is_connected = False
         bench.keeper.answer(Failed(status=503, reason="away", retry_after_s=7))
         answer = await bench.get(INDEX_TARGET)
-        assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss; detail=keeper-away"
+        assert answer.fields["proxy-status"] == 'rust-mirror; details="keeper-away"'
 
 
 async def test_inline_answer_obeys_conditions_and_ranges(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ async def test_conditions_and_ranges_of_stored_content(
         (["Range: bytes=0-0"], 206, content[:1], f"bytes 0-0/{size}"),
         (["Range: bytes=3-"], 206, content[3:], f"bytes 3-{size - 1}/{size}"),
         (["Range: bytes=-4"], 206, content[-4:], f"bytes {size - 4}-{size - 1}/{size}"),
-        (["Range: bytes=0-1,3-4"], 200, content, None),
+        (["Range: bytes=0-3,3-4"], 200, content, None),
         (["Range: bytes=1-2", f"If-Range: {etag}"], 206, content[1:3], f"bytes 1-2/{size}"),
         (["Range: bytes=1-2", 'If-Range: "x"'], 200, content, None),
         ([f"If-None-Match: W/{etag}"], 304, b"", None),

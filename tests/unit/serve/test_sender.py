@@ -20,6 +20,8 @@ CONTENT = os.urandom(1_000_003)
 class FakeOutlet:
     """Takes what `takes` says; a paused one resumes when the test says so."""
 
+    room_bytes = WINDOW_BYTES
+
     def __init__(self, takes: Callable[[int], int] = lambda size: size) -> None:
         self._takes = takes
         self.received = bytearray()

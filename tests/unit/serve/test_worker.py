@@ -27,6 +27,7 @@ async def test_stored_object_is_served_with_its_fields(tmp_path: Path) -> None:
             "etag": f'"{stored.entry.digest.hex()}"',
             "repr-digest": "sha-256=:OXE+8kuI9bBtsqwNb1mCKArJpxt8SwtVWbTyQxxsKwE=:",
             "cache-control": "public, max-age=60",
+            "vary": "Accept-Encoding",
             "last-modified": "Tue, 14 Nov 2023 22:13:20 GMT",
             "age": "10",
             "cache-status": "rust-mirror; hit",

@@ -1,0 +1,81 @@
+"""The sending side of one HTTP/2 connection: frames of all its streams, joined into writes.
+
+Rules:
+1. Frames leave in the order in which they were put; a write joins about `FLUSH_BYTES` of them
+   (measured: joined writes of 64 KiB are the best; of 2 MB they leave the processor's cache).
+2. Nothing is written while the transport holds unsent bytes (`is_paused`). What is put meanwhile is
+   control frames and heads; content stops, because every stream looks at `is_paused`.
+3. What is put outside a turn of the connection leaves at the end of this turn of the loop, so that
+   the frames of several streams that wake together share a write.
+
+Units: bytes.
+Runs in: worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Final
+
+from mirror.serve.outlet import Outlet
+
+FLUSH_BYTES: Final = 65_536
+
+
+class H2Outlet(Outlet):
+    """Base of `h2_connection.H2Connection`."""
+
+    __slots__ = ("_batch", "_is_in_turn", "_is_scheduled")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._batch = bytearray()
+        self._is_in_turn = False
+        self._is_scheduled = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What was put or written and has not left yet."""
+        return len(self._batch) + self._transport.get_write_buffer_size()
+
+    def put(self, frames: bytes | bytearray | memoryview) -> None:
+        """Send `frames` after everything before them; they may change once this returns."""
+        self._batch += frames
+        if len(self._batch) >= FLUSH_BYTES:
+            self.flush()
+        if not self._is_in_turn:
+            self.schedule()
+
+    def schedule(self) -> None:
+        """Have a turn later in this round of the loop."""
+        if not self._is_scheduled and not self._is_closing:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn_scheduled)
+
+    def flush(self) -> None:
+        """Write what was put, as far as rule 2 lets it."""
+        batch = self._batch
+        if not batch or self.is_paused or self._is_closing:
+            return
+        sent = 0
+        if self._fd >= 0:
+            try:
+                sent = os.write(self._fd, batch)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+        if sent != len(batch):
+            self._transport.write(bytes(memoryview(batch)[sent:]))
+        batch.clear()
+
+    def take_turn(self) -> None:
+        """Let the streams send, then flush."""
+        raise NotImplementedError
+
+    def _turn_scheduled(self) -> None:
+        self._is_scheduled = False
+        if not self._is_closing:
+            self.take_turn()
