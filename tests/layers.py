@@ -37,7 +37,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     # The configuration is one subject in three files: values, sources, rules.
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
-    "config_rules": ("errors", "config", "units", "addresses", "acceptances"),
+    "config_rules": ("errors", "config", "config_tls_rules", "units", "addresses", "acceptances"),
+    "config_tls_rules": ("errors", "config"),
     "http": ("errors",),
     "route": ("errors", "http"),
     "accounting": (*GROUND, "http", "route"),
@@ -83,6 +84,7 @@ PURE = (
     "mirror.verify.*",
     "mirror.store.entry",
     "mirror.store.eviction",
+    "mirror.store.extents",
     "mirror.fill.frames",
     "mirror.fill.messages",
     "mirror.fill.plan",
@@ -123,6 +125,8 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "app": ("uvloop", "aiohttp", "structlog"),
     "supervisor": ("msgspec",),  # compares two configurations
     "cli": ("click", "rich", "aiohttp", "orjson", "msgspec", "uvloop"),
+    # The one command that makes certificates; imported by `cli.dev_cert` inside a function.
+    "cli.dev_certificates": ("cryptography",),
 }
 
 FORBIDDEN_IN_WORKERS = frozenset(

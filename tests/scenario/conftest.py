@@ -22,6 +22,8 @@ QUICK_FRESHNESS = {
     "freshness.rustup": "300ms",
     "freshness.index": "300ms",
     "freshness.negative": "300ms",
+    # Who asks for what is stale waits, and gets upstream's news.
+    "freshness.stale_while_revalidate": "0s",
 }
 
 

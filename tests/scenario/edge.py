@@ -62,6 +62,7 @@ class Edge:
         self.raw_lines: list[str] = []
         self.url = ""
         self.port = 0
+        self.tls_port = 0
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._environment = {**os.environ, "NO_PROXY": "*", **(environment or {})}
@@ -93,9 +94,9 @@ class Edge:
         )
         ready = self._find("ready", seen)
         assert ready is not None, "\n".join(self.raw_lines[-20:])
-        self.port = int(ready["listen"][0].rpartition(":")[2])
+        self.port = self._keep_port("serve.listen", ready["listen"])
+        self.tls_port = self._keep_port("serve.tls_listen", ready["tls_listen"])
         self.url = f"http://127.0.0.1:{self.port}"
-        self._settings["serve.listen"] = f"127.0.0.1:{self.port}"
         return self
 
     def start_in_vain(self) -> tuple[int, str]:
@@ -203,12 +204,15 @@ class Edge:
         pids = {"supervisor": self.process.pid, **self.pids()}
         return {name: _peak_memory_bytes(pid) for name, pid in pids.items()}
 
-    def worker_of(self, client: socket.socket) -> str:
-        """Return the name of the worker that holds the other end of a connection."""
+    def worker_of(self, client: socket.socket, *, server_port: int = 0) -> str:
+        """Return the name of the worker that holds the other end of a connection.
+
+        `server_port` 0: that of plaintext.
+        """
         port = client.getsockname()[1]
 
         def holder() -> str:
-            inode = _inode_of_server_end(self.port, port)
+            inode = _inode_of_server_end(server_port or self.port, port)
             holders = [name for name, pid in self.pids().items() if _holds(pid, inode)]
             return holders[0] if inode and holders else ""
 
@@ -240,6 +244,14 @@ class Edge:
         for key, value in self._settings.items():
             command += ["--set", f"{key}={value}"]
         return command
+
+    def _keep_port(self, key: str, bound: list[str]) -> int:
+        """Return the port of the first address, 0 for none, and ask for it at the next start."""
+        if not bound:
+            return 0
+        port = int(bound[0].rpartition(":")[2])
+        self._settings[key] = f"127.0.0.1:{port}"
+        return port
 
     def _find(self, name: str, since: int) -> dict[str, Any] | None:
         return next((item for item in self.events[since:] if item["event"] == name), None)

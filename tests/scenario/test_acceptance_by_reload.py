@@ -10,7 +10,11 @@ from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import fetch
 
 HEAD = "/dist/channel-rust-stable.toml"
-SETTINGS = {"freshness.channel": "300ms", "freshness.negative": "300ms"}
+SETTINGS = {
+    "freshness.channel": "300ms",
+    "freshness.negative": "300ms",
+    "freshness.stale_while_revalidate": "0s",
+}
 
 
 def served(edge: Edge) -> str:

@@ -34,6 +34,7 @@ from tests.scenario.upstream_objects import fresh_archive, sha256_of
 
 SETTINGS = {
     "freshness.channel": "300ms",
+    "freshness.stale_while_revalidate": "0s",
     "freshness.index": "300ms",
     "freshness.negative": "300ms",
     "freshness.manifests": "300ms",

@@ -20,6 +20,7 @@ from tests.scenario.upstream_objects import sha256_of
 
 SETTINGS = {
     "freshness.channel": "300ms",
+    "freshness.stale_while_revalidate": "0s",
     "freshness.negative": "300ms",
     "freshness.manifests": "300ms",
     "upstream.read_timeout": "1s",

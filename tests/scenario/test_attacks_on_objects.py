@@ -26,6 +26,7 @@ from tests.scenario.upstream_objects import DAY, fresh_archive, sha256_of
 
 SETTINGS = {
     "freshness.channel": "300ms",
+    "freshness.stale_while_revalidate": "0s",
     "freshness.rustup": "300ms",
     "freshness.index": "300ms",
     "freshness.negative": "300ms",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from mirror.simulator.process import SimulatorProcess
 from tests.scenario.edge import DEADLINE_S, Edge, wait_until
 from tests.scenario.exchange import fetch, read_to_end, send_raw, statuses
 from tests.scenario.upstream_objects import Archive, fresh_archive, requests_total
+from tests.unit.serve import framing_cases
 
 HOST = b"Host: mirror.example\r\n"
 INNER = b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n"  # what a smuggler wants to be answered
@@ -73,7 +77,7 @@ REFUSED: dict[str, bytes] = {
     "nul-in-field": get(CRATE, HOST + b"X-A: 1\x002\r\n"),
     "lone-return-in-field": get(CRATE, HOST + b"X-A: 1\rX-B: 2\r\n"),
     "http-0.9": b"GET " + CRATE + b"\r\n\r\n",
-    "http-2-preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "half-a-preface-of-http-2": b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n",
     "http-1.10": b"GET " + CRATE + b" HTTP/1.10\r\n" + HOST + b"\r\n",
     "tls-hello": bytes.fromhex("160301020001000001fc0303") + b"\r\n\r\n",
     "two-spaces": b"GET  " + CRATE + b" HTTP/1.1\r\n" + HOST + b"\r\n",
@@ -121,6 +125,57 @@ def test_bad_request_is_refused_once_and_the_connection_closed(
     assert set(mirror.blobs()) == stored
 
 
+@pytest.mark.parametrize("case", framing_cases.REFUSED, ids=lambda case: case.name)
+def test_doubtful_framing_is_refused_once_and_the_connection_closed(
+    case: framing_cases.Case, mirror: Edge
+) -> None:
+    """Each in one piece and in two; what follows it would be answered "live"."""
+    raw = case.raw + framing_cases.NEXT
+    for pieces in ((raw,), (raw[: len(raw) // 3], raw[len(raw) // 3 :])):
+        received = send_raw(mirror.port, *pieces)
+        assert statuses(received) == [case.status]
+        assert b"live" not in received.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("name", list(framing_cases.ACCEPTED))
+def test_sound_framing_is_answered_and_so_is_the_next_request(name: str, mirror: Edge) -> None:
+    last = get(b"/readyz", HOST + b"Connection: close\r\n")
+    received = send_raw(mirror.port, framing_cases.ACCEPTED[name] + last)
+    assert statuses(received) == [200, 200]
+    assert received.endswith(b"ready\n")
+
+
+def test_slow_heads_are_cut_in_time_while_others_are_answered(
+    tmp_path: Path, module_simulator: SimulatorProcess
+) -> None:
+    """Sixty clients send a field line now and then, and never the end (slowloris)."""
+    settings = {"serve.head_timeout": "1s"}
+    with (
+        Edge(tmp_path, module_simulator, workers=1, settings=settings) as hasty,
+        contextlib.ExitStack() as sockets,
+    ):
+        slow = []
+        for _ in range(60):
+            address = ("127.0.0.1", hasty.port)
+            sock = sockets.enter_context(socket.create_connection(address, timeout=DEADLINE_S))
+            sock.sendall(b"GET /livez HTTP/1.1\r\n" + HOST)
+            slow.append(sock)
+        began_s, answered, rounds = time.monotonic(), 0, 0
+        open_ones = list(slow)
+        while open_ones:
+            assert time.monotonic() - began_s < DEADLINE_S
+            rounds += 1
+            answered += fetch(hasty.port, "/livez").status == 200
+            readable, _, _ = select.select(open_ones, [], [], 0.05)
+            open_ones = [sock for sock in open_ones if sock not in readable]
+            for sock in open_ones:
+                with contextlib.suppress(ConnectionError):
+                    sock.sendall(b"X: y\r\n")
+        assert time.monotonic() - began_s >= 0.9
+        assert [statuses(read_to_end(sock)) for sock in slow] == [[408]] * 60
+        assert (answered, rounds >= 5) == (rounds, True)
+
+
 def test_refusal_repeats_nothing_that_the_client_sent(mirror: Edge) -> None:
     received = send_raw(mirror.port, get(b"/dist/%3Cscript%3E<script>alert(1)</script>"))
     assert statuses(received) == [400]
@@ -166,12 +221,9 @@ def test_authority_of_an_absolute_form_replaces_host(mirror: Edge) -> None:
     )
 
 
-def test_upgrade_to_h2c_is_ignored_and_the_connection_goes_on(mirror: Edge) -> None:
-    """cargo sends these fields with every plaintext request."""
-    upgrade = (
-        b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-        b"HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
-    )
+def test_upgrade_to_something_else_is_ignored_and_the_connection_goes_on(mirror: Edge) -> None:
+    """To HTTP/2 is `test_http2`'s; without its settings it is something else (RFC 7540 3.2.1)."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\n"
     received = send_raw(
         mirror.port,
         get(b"/livez", HOST + upgrade) * 2,

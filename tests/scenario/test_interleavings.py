@@ -12,7 +12,11 @@ from tests.scenario.interleaving import CHANNELS, STRAY_EVERY, Interleavings, Ou
 
 SEED = 20260522
 EACH = 42  # sequences around one flip, two of them strays
-SETTINGS = {"freshness.channel": "100ms", "freshness.manifests": "100ms"}
+SETTINGS = {
+    "freshness.channel": "100ms",
+    "freshness.manifests": "100ms",
+    "freshness.stale_while_revalidate": "0s",
+}
 
 
 def planned(rounds: int) -> int:

@@ -219,7 +219,7 @@ def test_taken_port_is_named(mirror: Edge, tmp_path: Path, upstream: SimulatorPr
         pytest.param(
             "serve.tls_listen",
             "127.0.0.1:8443",
-            ["serve.tls_listen", "not available"],
+            ["serve.tls.certificate", "dev-cert"],
             marks=pytest.mark.full,
         ),
         ("upstream.releases.urls", "s3:///x", ["upstream.releases.urls", "s3://bucket"]),

@@ -27,6 +27,7 @@ from tests.scenario.upstream_objects import (
 
 SETTINGS = {
     "freshness.channel": "300ms",
+    "freshness.stale_while_revalidate": "0s",
     "freshness.rustup": "300ms",
     "freshness.index": "300ms",
     "freshness.negative": "300ms",

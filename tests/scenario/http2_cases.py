@@ -1,0 +1,741 @@
+"""What a server must say to frames, field blocks and messages of every kind: cases of RFC 9113.
+
+Rules:
+1. A case is named by the section that decides it (RFC 9113 unless it says RFC 7540 or RFC 7541).
+2. A connection error is GOAWAY with the code and the end; a stream error is RST_STREAM with the
+   code on a connection that goes on. Where the RFC leaves a choice, the case says this server's.
+3. The cases are those of h2spec, written again from the RFC, and more of the same kind.
+
+Runs in: tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import h2.errors
+
+from tests.raw_http2 import (  # isort: skip
+    ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, GOAWAY, HAS_PRIORITY,
+    HEADER_TABLE_SIZE, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE, MOST_BYTES, PADDED, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, Seen, block, frame, integer, literal, ping, priority, settings, string,
+    u32, window_update,
+)  # fmt: skip
+
+Codes = h2.errors.ErrorCodes
+Step = bytes | Callable[[Seen], bool]
+
+SMALL_PATH = "/index/1/q"
+LARGE_PATH = "/index/ch/ro/chronicle"  # over 100 KB
+MAX_STREAMS = 128  # the default of [serve.http2] max_streams
+MAX_WINDOW = 2**31 - 1
+CONNECTION_WINDOW = 65_535  # until the client opens it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What has come when everything was answered.
+
+    `held`: streams of which only the head must have come. `data`: sizes of frames, where they
+    matter. `pongs`: PING payloads that are answered.
+    """
+
+    goaway: int | None = None
+    closes: bool = False
+    resets: Mapping[int, int] = field(default_factory=dict)
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    held: frozenset[int] = frozenset()
+    data: Mapping[int, list[int]] = field(default_factory=dict)
+    acks: int = 1
+    pongs: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """`begins` false: nothing is sent before the steps; `acknowledges`: the server's SETTINGS."""
+
+    name: str
+    steps: tuple[Step, ...]
+    expected: Expected
+    settings: tuple[tuple[int, int], ...] = ()
+    begins: bool = True
+    acknowledges: bool = True
+
+
+# Messages.
+
+WHOLE = END_STREAM | END_HEADERS
+OPEN = END_HEADERS  # the request goes on
+SCHEME, PATH, AUTHORITY = (":scheme", "http"), (":path", SMALL_PATH), (":authority", "m")
+METHOD = (":method", "GET")
+PSEUDO = (METHOD, SCHEME, PATH, AUTHORITY)
+GET = block(PSEUDO)
+GET_LARGE = block((METHOD, SCHEME, (":path", LARGE_PATH), AUTHORITY))
+POST = block(((":method", "POST"), SCHEME, PATH, AUTHORITY))
+MALFORMED = block((*PSEUDO, ("X-Upper", "1")))
+FIELDS = b"\x20" + literal(b"x-more", b"1")
+
+
+def get_with(*pairs: tuple[str, str]) -> bytes:
+    return block((*PSEUDO, *pairs))
+
+
+def headers(fields: bytes = GET, stream_id: int = 1, flags: int = WHOLE) -> bytes:
+    return frame(HEADERS, flags, stream_id, fields)
+
+
+def data(content: bytes = b"test", stream_id: int = 1, flags: int = END_STREAM) -> bytes:
+    return frame(DATA, flags, stream_id, content)
+
+
+def continuation(fields: bytes = FIELDS, stream_id: int = 1, flags: int = END_HEADERS) -> bytes:
+    return frame(CONTINUATION, flags, stream_id, fields)
+
+
+def reset(stream_id: int = 1, code: int = Codes.CANCEL) -> bytes:
+    return frame(RST_STREAM, 0, stream_id, u32(code))
+
+
+def goaway(code: int = 0, stream_id: int = 0) -> bytes:
+    return frame(GOAWAY, 0, stream_id, u32(0) + u32(code))
+
+
+# Steps that wait.
+
+
+def over(stream_id: int = 1) -> Callable[[Seen], bool]:
+    return lambda seen: seen.is_over(stream_id)
+
+
+def begun(stream_id: int = 1) -> Callable[[Seen], bool]:
+    return lambda seen: stream_id in seen.statuses
+
+
+def sent(size_bytes: int, stream_id: int = 1) -> Callable[[Seen], bool]:
+    return lambda seen: sum(seen.data.get(stream_id, ())) >= size_bytes
+
+
+def acknowledged(count: int) -> Callable[[Seen], bool]:
+    return lambda seen: seen.acks >= count
+
+
+# Outcomes.
+
+
+def dies(code: Codes, *answered: int) -> Expected:
+    """A connection error; the streams that were answered before."""
+    return Expected(goaway=code, closes=True, statuses=dict.fromkeys(answered, 200))
+
+
+def is_reset(code: Codes, stream_id: int = 1, *, head: bool = False) -> Expected:
+    """A stream error; `head`: of a stream whose answer has begun."""
+    statuses = {stream_id: 200} if head else {}
+    return Expected(resets={stream_id: code}, statuses=statuses)
+
+
+def answers(*stream_ids: int, status: int = 200) -> Expected:
+    return Expected(statuses=dict.fromkeys(stream_ids or (1,), status))
+
+
+def refuses(status: int) -> Expected:
+    """Answered before the request ended: the rest is not wanted (section 8.1)."""
+    return Expected(statuses={1: status}, resets={1: Codes.NO_ERROR})
+
+
+def holds(*sizes: int, acks: int = 1) -> Expected:
+    """Stream 1 has sent frames of these sizes and waits for its window."""
+    return Expected(statuses={1: 200}, held=frozenset((1,)), data={1: list(sizes)}, acks=acks)
+
+
+ALIVE = Expected()
+CALM, SIZE, FLOW = Codes.ENHANCE_YOUR_CALM, Codes.FRAME_SIZE_ERROR, Codes.FLOW_CONTROL_ERROR
+PROTOCOL, CLOSED, COMPRESSION = (
+    Codes.PROTOCOL_ERROR,
+    Codes.STREAM_CLOSED,
+    Codes.COMPRESSION_ERROR,
+)
+_ROWS: list[Case] = []
+
+
+def _case(name: str, *steps: Step, then: Expected) -> None:
+    _ROWS.append(Case(name=name, steps=steps, expected=then))
+
+
+def _held_case(name: str, *steps: Step, then: Expected) -> None:
+    """Stream 1 is half-closed (remote): answered, and its window admits nothing."""
+    _ROWS.append(
+        Case(
+            name=name,
+            steps=(headers(), begun(), *steps),
+            expected=then,
+            settings=((INITIAL_WINDOW_SIZE, 0),),
+        )
+    )
+
+
+def _first_case(name: str, *steps: Step, then: Expected) -> None:
+    """The connection has not begun."""
+    _ROWS.append(Case(name=name, steps=(PREFACE, *steps), expected=then, begins=False))
+
+
+def _table_case(name: str, *steps: Step, then: Expected) -> None:
+    """The client has not acknowledged that there is no dynamic table: it has 4,096 bytes."""
+    _ROWS.append(Case(name=name, steps=steps, expected=then, acknowledges=False))
+
+
+# Section 3: how it begins.
+
+_first_case("3.4-empty-settings", settings(), then=ALIVE)
+_first_case("3.4-settings", settings((INITIAL_WINDOW_SIZE, 65_535)), then=ALIVE)
+_first_case("3.4-request-at-once", settings(), headers(), then=answers())
+_first_case("3.4-first-frame-is-a-ping", ping(b"12345678"), then=dies(PROTOCOL))
+_first_case("3.4-first-frame-is-a-request", headers(), then=dies(PROTOCOL))
+_first_case("3.4-first-frame-is-an-ack", frame(SETTINGS, ACK, 0), then=dies(PROTOCOL))
+_first_case("3.4-first-frame-is-unknown", frame(0x16, 0, 0, b"x"), then=dies(PROTOCOL))
+
+# Section 4: frames.
+
+UNKNOWN = 0x16
+PONG = Expected(pongs=(b"12345678",))
+_case("4.1-unknown-type", frame(UNKNOWN, 0, 0, bytes(8)), then=ALIVE)
+_case("4.1-unknown-type-of-an-idle-stream", frame(UNKNOWN, 0, 7, bytes(8)), then=ALIVE)
+_case("4.1-unknown-type-all-flags", frame(0xFF, 0xFF, 0, bytes(8)), then=ALIVE)
+_case("4.1-unknown-type-empty", frame(UNKNOWN, 0, 0), then=ALIVE)
+_held_case("4.1-unknown-type-of-a-stream", frame(UNKNOWN, 0xFF, 1, bytes(8)), then=holds())
+_case("4.1-undefined-flags-on-ping", frame(PING, 0xFE, 0, b"12345678"), then=PONG)
+_case("4.1-undefined-flags-on-settings", frame(SETTINGS, 0xFE, 0), then=Expected(acks=2))
+_case("4.1-undefined-flags-on-headers", headers(flags=WHOLE | 0xD2), then=answers())
+_case("4.1-undefined-flags-on-data", headers(flags=OPEN), data(b"", flags=0xF7), then=answers())
+_case("4.1-reserved-bit-on-ping", frame(PING, 0, 1 << 31, b"12345678"), then=PONG)
+_case("4.1-reserved-bit-on-headers", headers(stream_id=1 << 31 | 1), then=answers())
+_held_case("4.1-reserved-bit-on-window-update", window_update(1 << 31 | 1, 2), then=holds(2))
+_held_case("4.1-reserved-bit-of-an-increment", window_update(1, 1 << 31 | 2), then=holds(2))
+
+_case("4.2-data-of-2-to-the-14", headers(POST, flags=OPEN), data(bytes(MOST_BYTES)),
+      then=answers(status=405))  # fmt: skip
+_case("4.2-data-too-large", headers(POST, flags=OPEN), data(bytes(MOST_BYTES + 1)),
+      then=dies(SIZE))  # fmt: skip
+_case("4.2-headers-of-2-to-the-14",
+      headers(GET + literal(b"x-long", b"a" * (MOST_BYTES - len(GET) - 11))),
+      then=answers(status=431))  # fmt: skip
+_case("4.2-headers-too-large", headers(bytes(MOST_BYTES + 1)), then=dies(SIZE))
+_case("4.2-settings-too-large", frame(SETTINGS, 0, 0, bytes(MOST_BYTES + 2)), then=dies(SIZE))
+_case("4.2-continuation-too-large", headers(flags=END_STREAM),
+      continuation(bytes(MOST_BYTES + 1)), then=dies(SIZE))  # fmt: skip
+_case("4.2-unknown-too-large", frame(UNKNOWN, 0, 0, bytes(MOST_BYTES + 1)), then=dies(SIZE))
+_case("4.2-length-field-alone-is-enough", frame(DATA, 0, 1, bytes(MOST_BYTES + 1))[:9],
+      then=dies(SIZE))  # fmt: skip
+
+_case("4.3-incomplete-field-line", headers(b"\x20\x40"), then=dies(COMPRESSION))
+_case("4.3.1-block-without-the-reduction", headers(GET[1:]), then=dies(COMPRESSION))
+for _name, _between in {
+    "priority": priority(1),
+    "headers-of-another-stream": headers(stream_id=3),
+    "headers-of-the-same-stream": headers(),
+    "data": data(),
+    "ping": ping(bytes(8)),
+    "settings": settings(),
+    "window-update": window_update(0, 1),
+    "rst-stream": reset(),
+    "continuation-of-another-stream": continuation(stream_id=3),
+    "goaway": goaway(),
+}.items():
+    _case(f"4.3-{_name}-inside-a-block", headers(flags=END_STREAM), _between, continuation(),
+          then=dies(PROTOCOL))  # fmt: skip
+_case("5.5-unknown-type-inside-a-block", headers(flags=END_STREAM),
+      frame(UNKNOWN, 0, 0, bytes(8)), continuation(), then=dies(PROTOCOL))  # fmt: skip
+
+# Section 5: streams.
+
+for _name, _sent in {
+    "data": data(),
+    "rst-stream": reset(),
+    "window-update": window_update(1, 100),
+    "continuation": continuation(GET),
+    "data-of-an-even-stream": data(stream_id=2),
+    "window-update-of-an-even-stream": window_update(2, 100),
+}.items():
+    _case(f"5.1-idle-{_name}", _sent, then=dies(PROTOCOL))
+_case("5.1-idle-priority", priority(1), then=ALIVE)
+
+_held_case("5.1-half-closed-data", data(), then=is_reset(CLOSED, head=True))
+_held_case("5.1-half-closed-headers", headers(), then=is_reset(CLOSED, head=True))
+_held_case("5.1-half-closed-continuation", continuation(), then=dies(PROTOCOL, 1))
+_held_case("5.1-half-closed-window-update", window_update(1, 1), then=holds(1))
+_held_case("5.1-half-closed-priority", priority(1), window_update(1, 1), then=holds(1))
+_held_case("5.1-half-closed-rst-stream", reset(), window_update(1, 1), then=holds())
+
+for _name, _sent, _then in (
+    ("data", data(), dies(CLOSED)),
+    ("headers", headers(), dies(CLOSED)),
+    ("continuation", continuation(), dies(PROTOCOL)),
+    ("window-update", window_update(1, 100), ALIVE),
+    ("rst-stream", reset(), ALIVE),
+    ("priority", priority(1), ALIVE),
+):
+    _case(f"5.1-closed-by-rst-stream-{_name}", headers(flags=OPEN), reset(), _sent, then=_then)
+for _name, _sent, _then in (
+    ("data", data(), dies(CLOSED, 1)),
+    ("headers", headers(), dies(CLOSED, 1)),
+    ("continuation", continuation(), dies(PROTOCOL, 1)),
+    ("window-update", window_update(1, 100), answers()),
+    ("rst-stream", reset(), answers()),
+    ("priority", priority(1), answers()),
+):
+    _case(f"5.1-closed-by-end-{_name}", headers(), over(), _sent, then=_then)
+for _name, _sent in {
+    "data": data(),
+    "trailers": headers(FIELDS),
+    "window-update": window_update(1, 100),
+    "rst-stream": reset(),
+    "priority": priority(1),
+}.items():
+    _case(f"5.1-reset-here-{_name}", headers(MALFORMED, flags=OPEN), over(), _sent,
+          then=is_reset(PROTOCOL))  # fmt: skip
+
+_case("5.1.1-even", headers(stream_id=2), then=dies(PROTOCOL))
+_case("5.1.1-lower-than-an-earlier-one", headers(stream_id=5), over(5), headers(stream_id=3),
+      then=dies(PROTOCOL, 5))  # fmt: skip
+_case("5.1.1-passed-over", headers(stream_id=1), headers(stream_id=7), then=answers(1, 7))
+_case("5.1.1-the-last-one", headers(stream_id=2**31 - 1), then=answers(2**31 - 1))
+
+_ALL = range(1, 2 * MAX_STREAMS, 2)
+_ROWS.append(
+    Case(
+        name="5.1.2-one-too-many",
+        steps=tuple(headers(stream_id=number) for number in (*_ALL, 2 * MAX_STREAMS + 1)),
+        expected=Expected(
+            statuses=dict.fromkeys(_ALL, 200),
+            held=frozenset(_ALL),
+            resets={2 * MAX_STREAMS + 1: Codes.REFUSED_STREAM},
+        ),
+        settings=((INITIAL_WINDOW_SIZE, 0),),
+    )
+)
+_ROWS.append(
+    Case(
+        name="5.1.2-room-behind-a-reset",
+        steps=(
+            *(headers(stream_id=number) for number in _ALL),
+            begun(1),
+            reset(1),
+            headers(stream_id=2 * MAX_STREAMS + 1),
+        ),
+        expected=Expected(
+            statuses=dict.fromkeys((*_ALL, 2 * MAX_STREAMS + 1), 200),
+            held=frozenset((*_ALL, 2 * MAX_STREAMS + 1)),
+        ),
+        settings=((INITIAL_WINDOW_SIZE, 0),),
+    )
+)
+
+_SELF = u32(1) + b"\x0f"
+_case("rfc7540-5.3.1-headers-depend-on-themselves",
+      headers(_SELF + GET, flags=WHOLE | HAS_PRIORITY), then=is_reset(PROTOCOL))  # fmt: skip
+_held_case("rfc7540-5.3.1-priority-depends-on-itself", priority(1, 1),
+           then=is_reset(PROTOCOL, head=True))  # fmt: skip
+_case("rfc7540-5.3.1-idle-priority-depends-on-itself", priority(1, 1), then=dies(PROTOCOL))
+
+_case("5.4.1-goaway-and-the-end", frame(PING, 0, 3, bytes(8)), then=dies(PROTOCOL))
+_case("5.4.1-nothing-behind-it-is-answered", frame(PING, 0, 3, bytes(8)), headers(),
+      then=dies(PROTOCOL))  # fmt: skip
+_case("5.4.2-other-streams-go-on", headers(MALFORMED), headers(stream_id=3),
+      then=Expected(resets={1: PROTOCOL}, statuses={3: 200}))  # fmt: skip
+
+# Section 6.1: DATA.
+
+_case("6.1-of-the-connection", data(stream_id=0), then=dies(PROTOCOL))
+_case("6.1-content-of-a-post", headers(POST, flags=OPEN), data(), then=answers(status=405))
+_case("6.1-content-in-two-frames", headers(POST, flags=OPEN), data(flags=0), data(),
+      then=answers(status=405))  # fmt: skip
+_case("6.1-content-of-a-get", headers(flags=OPEN), data(), then=answers(status=400))
+_case("6.1-content-that-does-not-end", headers(flags=OPEN), data(flags=0), then=refuses(400))
+_case("6.1-no-content", headers(flags=OPEN), data(b""), then=answers())
+_case("6.1-nothing-but-padding", headers(flags=OPEN),
+      data(b"\x03\0\0\0", flags=END_STREAM | PADDED), then=answers())  # fmt: skip
+_case("6.1-padded", headers(POST, flags=OPEN),
+      data(b"\x06test" + bytes(6), flags=END_STREAM | PADDED),
+      then=answers(status=405))  # fmt: skip
+for _name, _payload, _code in (
+    ("as-long-as-the-frame", b"\x05test", PROTOCOL),
+    ("longer-than-the-frame", b"\x06test", PROTOCOL),
+    ("without-its-length", b"", SIZE),
+):
+    _case(f"6.1-padding-{_name}", headers(POST, flags=OPEN),
+          data(_payload, flags=END_STREAM | PADDED), then=dies(_code))  # fmt: skip
+
+# Section 6.2: HEADERS.
+
+_case("6.2-of-the-connection", headers(stream_id=0), then=dies(PROTOCOL))
+_case("6.2-whole", headers(), then=answers())
+_case("6.2-padded", headers(b"\x08" + GET + bytes(8), flags=WHOLE | PADDED), then=answers())
+_case("6.2-padded-by-nothing", headers(b"\0" + GET, flags=WHOLE | PADDED), then=answers())
+_case("6.2-padded-by-255", headers(b"\xff" + GET + bytes(255), flags=WHOLE | PADDED),
+      then=answers())  # fmt: skip
+_case("6.2-with-priority", headers(u32(0) + b"\xff" + GET, flags=WHOLE | HAS_PRIORITY),
+      then=answers())  # fmt: skip
+_case("6.2-padded-with-priority",
+      headers(b"\x02" + u32(0) + b"\0" + GET + b"\0\0", flags=WHOLE | HAS_PRIORITY | PADDED),
+      then=answers())  # fmt: skip
+_case("6.2-padding-longer-than-the-block",
+      headers(bytes((len(GET) + 2,)) + GET, flags=WHOLE | PADDED), then=dies(PROTOCOL))  # fmt: skip
+_case("6.2-padding-without-its-length", headers(b"", flags=WHOLE | PADDED), then=dies(SIZE))
+_case("6.2-too-short-for-priority", headers(bytes(4), flags=WHOLE | HAS_PRIORITY),
+      then=dies(SIZE))  # fmt: skip
+_case("6.2-empty-block", headers(b"\x20"), then=is_reset(PROTOCOL))
+
+# Section 6.3: PRIORITY.
+
+_case("6.3-of-the-connection", priority(0), then=dies(PROTOCOL))
+_held_case("6.3-too-short", frame(PRIORITY, 0, 1, bytes(4)), then=is_reset(SIZE, head=True))
+_held_case("6.3-too-long", frame(PRIORITY, 0, 1, bytes(6)), then=is_reset(SIZE, head=True))
+_case("6.3-idle-too-short", frame(PRIORITY, 0, 1, bytes(4)), then=dies(SIZE))
+for _name, _sent in {
+    "least-weight": priority(1, weight=0),
+    "greatest-weight": priority(1, weight=255),
+    "exclusive": priority(1, depends_on=1 << 31),
+    "on-another-stream": priority(3, depends_on=1),
+    "of-a-later-stream": priority(3),
+}.items():
+    _case(f"6.3-{_name}", _sent, headers(), then=answers())
+
+# Section 6.4: RST_STREAM.
+
+_case("6.4-of-the-connection", reset(0), then=dies(PROTOCOL))
+_case("6.4-idle", reset(7), then=dies(PROTOCOL))
+_case("6.4-too-short", headers(flags=OPEN), frame(RST_STREAM, 0, 1, bytes(3)), then=dies(SIZE))
+_case("6.4-too-long", headers(flags=OPEN), frame(RST_STREAM, 0, 1, bytes(5)), then=dies(SIZE))
+_case("6.4-before-the-end", headers(flags=OPEN), reset(), then=ALIVE)
+_case("7-unknown-code-in-rst-stream", headers(POST, flags=OPEN), reset(code=0xFF), then=ALIVE)
+
+# Section 6.5: SETTINGS.
+
+_ACK_2 = Expected(acks=2)
+_case("6.5-ack-with-content", frame(SETTINGS, ACK, 0, b"\0"), then=dies(SIZE))
+_case("6.5-ack-with-a-setting", frame(SETTINGS, ACK, 0, bytes(6)), then=dies(SIZE))
+_case("6.5-of-a-stream", frame(SETTINGS, 0, 1, b"\0\x03\0\0\0\x64"), then=dies(PROTOCOL))
+_case("6.5-ack-of-a-stream", frame(SETTINGS, ACK, 1), then=dies(PROTOCOL))
+for _length in (1, 5, 8):
+    _case(f"6.5-{_length}-bytes", frame(SETTINGS, 0, 0, bytes(_length)), then=dies(SIZE))
+_case("6.5-one-ack-too-many", frame(SETTINGS, ACK, 0), then=ALIVE)
+for _name, _pair, _then in (
+    ("push-2", (ENABLE_PUSH, 2), dies(PROTOCOL)),
+    ("push-0", (ENABLE_PUSH, 0), _ACK_2),
+    ("push-1", (ENABLE_PUSH, 1), _ACK_2),
+    ("window-2-to-the-31", (INITIAL_WINDOW_SIZE, 2**31), dies(FLOW)),
+    ("window-2-to-the-32-less-1", (INITIAL_WINDOW_SIZE, 2**32 - 1), dies(FLOW)),
+    ("window-largest", (INITIAL_WINDOW_SIZE, MAX_WINDOW), _ACK_2),
+    ("frame-size-too-small", (MAX_FRAME_SIZE, 16_383), dies(PROTOCOL)),
+    ("frame-size-0", (MAX_FRAME_SIZE, 0), dies(PROTOCOL)),
+    ("frame-size-too-large", (MAX_FRAME_SIZE, 2**24), dies(PROTOCOL)),
+    ("frame-size-largest", (MAX_FRAME_SIZE, 2**24 - 1), _ACK_2),
+    ("table-size-0", (HEADER_TABLE_SIZE, 0), _ACK_2),
+    ("table-size-largest", (HEADER_TABLE_SIZE, 2**32 - 1), _ACK_2),
+    ("streams-0", (MAX_CONCURRENT_STREAMS, 0), _ACK_2),
+    ("unknown", (0xFF, 1), _ACK_2),
+    ("0", (0, 1), _ACK_2),
+):
+    _case(f"6.5.2-{_name}", settings(_pair), then=_then)
+_case("6.5.2-a-wrong-value-that-a-later-line-replaces",
+      settings((ENABLE_PUSH, 2), (ENABLE_PUSH, 0)), then=dies(PROTOCOL))  # fmt: skip
+_case("6.5.2-all-of-them",
+      settings((HEADER_TABLE_SIZE, 4096), (ENABLE_PUSH, 1), (MAX_CONCURRENT_STREAMS, 100),
+               (INITIAL_WINDOW_SIZE, 65_535), (MAX_FRAME_SIZE, 16_384),
+               (MAX_HEADER_LIST_SIZE, 100)), then=_ACK_2)  # fmt: skip
+_case("6.5.2-longer-frames-are-not-made-use-of",
+      settings((MAX_FRAME_SIZE, 2**20), (INITIAL_WINDOW_SIZE, 2**20)), headers(GET_LARGE),
+      sent(CONNECTION_WINDOW),
+      then=Expected(acks=2, statuses={1: 200}, held=frozenset((1,))))  # fmt: skip
+_case("6.5.3-in-their-order", settings((INITIAL_WINDOW_SIZE, 100), (INITIAL_WINDOW_SIZE, 1)),
+      acknowledged(2), headers(), sent(1),
+      then=holds(1, acks=2))  # fmt: skip
+_case("6.5.3-each-is-acknowledged", settings(), settings(), settings(), then=Expected(acks=4))
+
+# Section 6.6 and 8.4: PUSH_PROMISE.
+
+_case("8.4-push-promise", headers(flags=OPEN),
+      frame(PUSH_PROMISE, END_HEADERS, 1, u32(2) + GET), then=dies(PROTOCOL))  # fmt: skip
+_case("6.6-of-an-idle-stream", frame(PUSH_PROMISE, END_HEADERS, 1, u32(3) + GET),
+      then=dies(PROTOCOL))  # fmt: skip
+_case("6.6-of-the-connection", frame(PUSH_PROMISE, END_HEADERS, 0, u32(2) + GET),
+      then=dies(PROTOCOL))  # fmt: skip
+
+# Section 6.7: PING.
+
+_case("6.7-is-answered", ping(b"12345678"), then=PONG)
+_case("6.7-in-order", ping(b"12345678"), ping(b"abcdefgh"),
+      then=Expected(pongs=(b"12345678", b"abcdefgh")))  # fmt: skip
+_case("6.7-an-answer-is-not", frame(PING, ACK, 0, b"12345678"), then=ALIVE)
+_case("6.7-of-a-stream", frame(PING, 0, 1, bytes(8)), then=dies(PROTOCOL))
+_case("6.7-answer-of-a-stream", frame(PING, ACK, 1, bytes(8)), then=dies(PROTOCOL))
+for _length in (0, 7, 9):
+    _case(f"6.7-{_length}-bytes", frame(PING, 0, 0, bytes(_length)), then=dies(SIZE))
+_case("6.7-answer-of-6-bytes", frame(PING, ACK, 0, bytes(6)), then=dies(SIZE))
+
+# Section 6.8: GOAWAY.
+
+_case("6.8-of-a-stream", goaway(stream_id=1), then=dies(PROTOCOL))
+_case("6.8-too-short", frame(GOAWAY, 0, 0, bytes(7)), then=dies(SIZE))
+_case("6.8-ends-an-idle-connection", goaway(), then=Expected(closes=True))
+_case("6.8-with-a-reason", frame(GOAWAY, 0, 0, bytes(8) + b"why"), then=Expected(closes=True))
+_case("7-unknown-code-in-goaway", goaway(0xFF), then=Expected(closes=True))
+_held_case("6.8-a-stream-goes-on-to-its-end", goaway(), window_update(1, 2**20),
+           then=Expected(closes=True, statuses={1: 200}))  # fmt: skip
+
+# Section 6.9: WINDOW_UPDATE and the windows.
+
+_case("6.9-of-the-connection", window_update(0, 1), then=ALIVE)
+_case("6.9-of-a-stream", headers(), window_update(1, 1), then=answers())
+_case("6.9-of-the-connection-by-0", window_update(0, 0), then=dies(PROTOCOL))
+_held_case("6.9-of-a-stream-by-0", window_update(1, 0), then=is_reset(PROTOCOL, head=True))
+_held_case("6.9-by-0-under-the-reserved-bit", window_update(1, 1 << 31),
+           then=is_reset(PROTOCOL, head=True))  # fmt: skip
+for _length in (3, 5):
+    _case(f"6.9-{_length}-bytes", frame(WINDOW_UPDATE, 0, 0, bytes(_length)), then=dies(SIZE))
+_case("6.9-3-bytes-of-a-stream", headers(flags=OPEN), frame(WINDOW_UPDATE, 0, 1, bytes(3)),
+      then=dies(SIZE))  # fmt: skip
+
+_case("6.9.1-a-window-of-1", settings((INITIAL_WINDOW_SIZE, 1)), headers(), sent(1),
+      then=holds(1, acks=2))  # fmt: skip
+_case("6.9.1-the-connection-s-window", settings((INITIAL_WINDOW_SIZE, MAX_WINDOW)),
+      headers(GET_LARGE), sent(CONNECTION_WINDOW), headers(stream_id=3),
+      then=Expected(acks=2, statuses={1: 200, 3: 200}, held=frozenset((1, 3)),
+                    data={3: []}))  # fmt: skip
+_case("6.9.1-the-connection-s-above-2-to-the-31", window_update(0, MAX_WINDOW),
+      window_update(0, MAX_WINDOW), then=dies(FLOW))  # fmt: skip
+_case("6.9.1-the-connection-s-at-its-largest", window_update(0, MAX_WINDOW - CONNECTION_WINDOW),
+      then=ALIVE)  # fmt: skip
+_case("6.9.1-the-connection-s-by-1-too-many",
+      window_update(0, MAX_WINDOW - CONNECTION_WINDOW + 1), then=dies(FLOW))  # fmt: skip
+_case("6.9.1-a-stream-s-above-2-to-the-31", headers(flags=OPEN), window_update(1, MAX_WINDOW),
+      window_update(1, MAX_WINDOW), then=is_reset(FLOW))  # fmt: skip
+_case("6.9.1-content-beyond-the-stream-s-window", headers(POST, flags=OPEN),
+      *[data(bytes(MOST_BYTES), flags=0)] * 2, then=is_reset(FLOW))  # fmt: skip
+
+_held_case("6.9.2-opened-by-settings", settings((INITIAL_WINDOW_SIZE, 1)), sent(1),
+           then=holds(1, acks=2))  # fmt: skip
+_case("6.9.2-below-zero", settings((INITIAL_WINDOW_SIZE, 3)), headers(), sent(3),
+      settings((INITIAL_WINDOW_SIZE, 2)), acknowledged(3), window_update(1, 2), sent(4),
+      then=holds(3, 1, acks=3))  # fmt: skip
+_case("6.9.2-below-zero-stays-shut", settings((INITIAL_WINDOW_SIZE, 3)), headers(), sent(3),
+      settings((INITIAL_WINDOW_SIZE, 0)), acknowledged(3), window_update(1, 3),
+      then=holds(3, acks=3))  # fmt: skip
+_held_case("6.9.2-lifted-to-the-largest", window_update(1, 1), sent(1),
+           settings((INITIAL_WINDOW_SIZE, MAX_WINDOW)),
+           then=Expected(acks=2, statuses={1: 200}))  # fmt: skip
+_case("6.9.2-settings-overflow-an-open-window", headers(flags=OPEN),
+      window_update(1, MAX_WINDOW - 65_535), settings((INITIAL_WINDOW_SIZE, 65_536)),
+      then=dies(FLOW))  # fmt: skip
+
+# Section 6.10: CONTINUATION.
+
+_case("6.10-one", headers(GET[:5], flags=END_STREAM), continuation(GET[5:]), then=answers())
+_case("6.10-several", headers(GET[:5], flags=END_STREAM), continuation(GET[5:9], flags=0),
+      continuation(GET[9:]), then=answers())  # fmt: skip
+_case("6.10-whole-lines", headers(flags=END_STREAM), continuation(literal(b"x-a", b"1"), flags=0),
+      continuation(literal(b"x-b", b"2")), then=answers())  # fmt: skip
+_case("6.10-empty-ones", headers(b"", flags=END_STREAM), continuation(b"", flags=0),
+      continuation(GET, flags=0), continuation(b""), then=answers())  # fmt: skip
+_case("6.10-followed-by-data", headers(POST, flags=0), continuation(literal(b"x-a", b"1"), flags=0),
+      data(), then=dies(PROTOCOL))  # fmt: skip
+_case("6.10-of-the-connection", headers(flags=END_STREAM), continuation(stream_id=0),
+      then=dies(PROTOCOL))  # fmt: skip
+_case("6.10-behind-a-whole-block", headers(flags=OPEN), continuation(), then=dies(PROTOCOL))
+_case("6.10-behind-the-last-one", headers(flags=0), continuation(literal(b"x-a", b"1")),
+      continuation(), then=dies(PROTOCOL))  # fmt: skip
+_case("6.10-behind-data", headers(POST, flags=OPEN), data(flags=0), continuation(),
+      then=dies(PROTOCOL))  # fmt: skip
+_case("10.5.1-without-end", headers(flags=END_STREAM), *[continuation(b"", flags=0)] * 40,
+      then=dies(CALM))  # fmt: skip
+
+# Section 8.1: messages.
+
+_case("8.1-head", headers(block(((":method", "HEAD"), SCHEME, PATH, AUTHORITY))),
+      then=Expected(statuses={1: 200}, data={1: []}))  # fmt: skip
+_case("8.1-post-without-content", headers(POST), then=answers(status=405))
+_case("8.1-post-that-does-not-end", headers(POST, flags=OPEN), then=refuses(405))
+_case("8.1-content-behind-an-early-answer", headers(POST, flags=OPEN), over(), data(flags=0),
+      headers(FIELDS), then=refuses(405))  # fmt: skip
+_case("8.1-faults-behind-an-early-answer", headers(POST, flags=OPEN), over(), data(flags=0),
+      headers(MALFORMED), window_update(1, 0), then=refuses(405))  # fmt: skip
+_case("8.1-trailers", headers(flags=OPEN), headers(FIELDS), then=answers())
+_case("8.1-post-with-trailers", headers(POST, flags=OPEN), data(flags=0), headers(FIELDS),
+      then=answers(status=405))  # fmt: skip
+_case("8.1-trailers-that-do-not-end", headers(POST, flags=OPEN), data(flags=0),
+      headers(FIELDS, flags=OPEN), then=is_reset(PROTOCOL))  # fmt: skip
+_case("8.1-two-requests-at-once", headers(), headers(stream_id=3), then=answers(1, 3))
+
+for _name, _said, _parts in (
+    ("too-short", "1", (b"test",)),
+    ("too-short-for-two-frames", "5", (b"test", b"test")),
+    ("too-long", "9", (b"test",)),
+    ("above-0-for-nothing", "4", (b"",)),
+    ("not-a-number", "four", (b"test",)),
+    ("negative", "-4", (b"test",)),
+):
+    _fields = block(((":method", "POST"), SCHEME, PATH, AUTHORITY, ("content-length", _said)))
+    _frames = [data(part, flags=0) for part in _parts[:-1]] + [data(_parts[-1])]
+    _case(f"8.1.1-length-{_name}", headers(_fields, flags=OPEN), *_frames,
+          then=is_reset(PROTOCOL))  # fmt: skip
+_case("8.1.1-length-twice", headers(get_with(("content-length", "0"), ("content-length", "0"))),
+      then=is_reset(PROTOCOL))  # fmt: skip
+_case("8.1.1-length-of-a-request-that-has-ended", headers(get_with(("content-length", "4"))),
+      then=is_reset(PROTOCOL))  # fmt: skip
+_case("8.1.1-length-0", headers(get_with(("content-length", "0"))), then=answers())
+
+# Section 8.2: fields.
+
+for _name, _line_of in {
+    "upper-case-name": ("X-Test", "ok"),
+    "empty-name": ("", "ok"),
+    "space-in-a-name": ("x test", "ok"),
+    "colon-in-a-name": ("x:test", "ok"),
+    "control-in-a-name": ("x\x01test", "ok"),
+    "byte-above-ascii-in-a-name": ("x\xe4", "ok"),
+    "nul-in-a-value": ("x-test", "o\0k"),
+    "line-feed-in-a-value": ("x-test", "o\nk"),
+    "carriage-return-in-a-value": ("x-test", "o\rk"),
+    "space-before-a-value": ("x-test", " ok"),
+    "tab-behind-a-value": ("x-test", "ok\t"),
+}.items():
+    _case(f"8.2.1-{_name}", headers(get_with(_line_of)), then=is_reset(PROTOCOL))
+_case("8.2.1-bytes-above-ascii-in-a-value", headers(get_with(("x-test", "\xe4\xff"))),
+      then=answers())  # fmt: skip
+for _line_of in (
+    ("connection", "keep-alive"),
+    ("keep-alive", "timeout=5"),
+    ("proxy-connection", "keep-alive"),
+    ("transfer-encoding", "chunked"),
+    ("upgrade", "h2c"),
+    ("te", "trailers, deflate"),
+    ("te", ""),
+):
+    _case(
+        f"8.2.2-{_line_of[0]}-{_line_of[1]}", headers(get_with(_line_of)), then=is_reset(PROTOCOL)
+    )
+_case("8.2.2-te-trailers", headers(get_with(("te", "trailers"))), then=answers())
+_case("8.2.3-cookies", headers(get_with(("cookie", "a=b"), ("cookie", "c=d"))), then=answers())
+
+# Section 8.3: pseudo-header fields.
+
+_HOST = ("host", "m")
+for _name, _pairs in {
+    "8.3-unknown": (*PSEUDO, (":test", "ok")),
+    "8.3-of-a-response": (*PSEUDO, (":status", "200")),
+    "8.3-behind-a-field": (("x-test", "ok"), *PSEUDO),
+    "8.3-between-fields": (*PSEUDO[:3], ("x-test", "ok"), AUTHORITY),
+    "8.3-protocol-that-was-not-announced": (*PSEUDO, (":protocol", "websocket")),
+    "8.3.1-no-method": (SCHEME, PATH, AUTHORITY),
+    "8.3.1-no-scheme": (METHOD, PATH, AUTHORITY),
+    "8.3.1-no-path": (METHOD, SCHEME, AUTHORITY),
+    "8.3.1-nothing": (),
+    "8.3.1-method-twice": (METHOD, *PSEUDO),
+    "8.3.1-scheme-twice": (SCHEME, *PSEUDO),
+    "8.3.1-path-twice": (PATH, *PSEUDO),
+    "8.3.1-authority-twice": (AUTHORITY, *PSEUDO),
+    "8.3.1-empty-method": ((":method", ""), SCHEME, PATH, AUTHORITY),
+    "8.3.1-empty-scheme": (METHOD, (":scheme", ""), PATH, AUTHORITY),
+    "8.3.1-empty-path": (METHOD, SCHEME, (":path", ""), AUTHORITY),
+    "8.3.1-empty-authority": (METHOD, SCHEME, PATH, (":authority", "")),
+    "8.3.1-path-without-a-slash": (METHOD, SCHEME, (":path", "index/1/q"), AUTHORITY),
+    "8.3.1-path-with-a-space": (METHOD, SCHEME, (":path", "/index/1/q HTTP/1.1"), AUTHORITY),
+    "8.3.1-user-in-the-authority": (METHOD, SCHEME, PATH, (":authority", "user@m")),
+    "8.3.1-no-authority-and-no-host": (METHOD, SCHEME, PATH),
+    "8.3.1-host-of-another": (*PSEUDO, ("host", "other")),
+    "8.5-connect-with-a-path": ((":method", "CONNECT"), PATH, AUTHORITY),
+    "8.5-connect-with-a-scheme": ((":method", "CONNECT"), SCHEME, AUTHORITY),
+    "8.5-connect-without-an-authority": ((":method", "CONNECT"),),
+}.items():
+    _case(_name, headers(block(_pairs)), then=is_reset(PROTOCOL))
+_case("8.3-in-trailers", headers(POST, flags=OPEN), data(flags=0), headers(block((METHOD,))),
+      then=is_reset(PROTOCOL))  # fmt: skip
+_case("8.3.1-host-instead", headers(block((METHOD, SCHEME, PATH, _HOST))), then=answers())
+_case("8.3.1-host-that-is-the-same", headers(get_with(_HOST)), then=answers())
+_case("8.3.1-in-any-order", headers(block(PSEUDO[::-1])), then=answers())
+_case("8.3.1-options-of-the-server",
+      headers(block(((":method", "OPTIONS"), SCHEME, (":path", "*"), AUTHORITY))),
+      then=answers(status=405))  # fmt: skip
+_case("8.5-connect", headers(block(((":method", "CONNECT"), (":authority", "m:80")))),
+      then=answers(status=405))  # fmt: skip
+
+# RFC 7541. The coded strings are examples of its appendix C.
+
+_AGENT = 58  # user-agent in the static table
+_KEY, _VALUE = bytes.fromhex("25a849e95ba97d7f"), bytes.fromhex("25a849e95bb8e8b4bf")
+_NO_CACHE = bytes.fromhex("a8eb10649cbf")  # ends with five bits of padding
+_PRIVATE = bytes.fromhex("aec3771a4b")  # ends with one
+_DYNAMIC = b"\xbe"  # the newest entry
+for _name, _bits, _kind in (
+    ("6.2.1-with-indexing", 6, 0x40),
+    ("6.2.2-without-indexing", 4, 0x00),
+    ("6.2.3-never-indexed", 4, 0x10),
+):
+    for _noun, _line in {
+        "known-name": integer(_AGENT, _bits, _kind) + string(b"cargo"),
+        "known-name-coded": integer(_AGENT, _bits, _kind) + string(_VALUE, is_huffman=True),
+        "new-name": literal(b"x-test", b"ok", _kind),
+        "new-name-coded": bytes((_kind,)) + string(_KEY, is_huffman=True)
+        + string(_VALUE, is_huffman=True),
+        "empty-value": integer(_AGENT, _bits, _kind) + string(b""),
+    }.items():  # fmt: skip
+        _case(f"rfc7541-{_name}-{_noun}", headers(GET + _line), then=answers())
+_case("rfc7541-6.1-static", headers(b"\x20\x82\x86" + block((PATH, AUTHORITY))[1:] + b"\xba"),
+      then=answers())  # fmt: skip
+_case("rfc7541-6.1-index-0", headers(GET + b"\x80"), then=dies(COMPRESSION))
+_case("rfc7541-2.3.3-index-too-high", headers(GET + b"\xfe"), then=dies(COMPRESSION))
+_case("rfc7541-2.3.3-first-index-without-an-entry", headers(GET + _DYNAMIC),
+      then=dies(COMPRESSION))  # fmt: skip
+_case("rfc7541-2.3.3-name-index-too-high", headers(GET + b"\x7e" + string(b"x")),
+      then=dies(COMPRESSION))  # fmt: skip
+_case("rfc7541-4.2-size-update-behind-the-lines", headers(GET + b"\x20"), then=dies(COMPRESSION))
+_case("rfc7541-4.2-size-update-between-lines", headers(GET + b"\x20" + FIELDS[1:]),
+      then=dies(COMPRESSION))  # fmt: skip
+_case("rfc7541-4.2-three-size-updates", headers(b"\x20\x20" + GET), then=dies(COMPRESSION))
+_case("rfc7541-4.2-two-size-updates", headers(b"\x20" + GET), then=answers())
+_case("rfc7541-6.3-above-what-was-acknowledged", headers(b"\x21" + GET[1:]),
+      then=dies(COMPRESSION))  # fmt: skip
+_case("rfc7541-5.1-endless-number", headers(GET + b"\xff" * 12), then=dies(COMPRESSION))
+_case("rfc7541-5.1-number-that-is-cut", headers(GET + b"\xff\x80"), then=dies(COMPRESSION))
+_case("rfc7541-5.2-string-that-is-cut", headers(GET + b"\x00\x06x-te"), then=dies(COMPRESSION))
+_case("rfc7541-5.2-string-without-a-value", headers(GET + b"\x00\x06x-test"),
+      then=dies(COMPRESSION))  # fmt: skip
+_case("rfc7541-5.2-coded", headers(GET + b"\x00\x06x-test" + string(_NO_CACHE, is_huffman=True)),
+      then=answers())  # fmt: skip
+for _name, _coded in {
+    "padding-of-8-bits-and-more": _NO_CACHE + b"\xff",
+    "padding-of-zeros": _PRIVATE[:-1] + b"\x4a",
+    "padding-that-is-no-eos": _NO_CACHE[:-1] + b"\xbe",
+    "end-of-string-inside": b"\xff\xff\xff\xff" + _NO_CACHE,
+    "end-of-string-alone": b"\xff\xff\xff\xff",
+}.items():
+    _line = b"\x00" + string(b"x-test") + string(_coded, is_huffman=True)
+    _case(f"rfc7541-5.2-{_name}", headers(GET + _line), then=dies(COMPRESSION))
+
+# Before the client knows that there is no table.
+
+_table_case("rfc7541-2.3.2-table-over-two-requests", headers(GET[1:] + literal(b"x-a", b"1", 0x40)),
+            headers(GET[1:] + _DYNAMIC, 3), then=answers(1, 3))  # fmt: skip
+_table_case("rfc7541-2.3.2-entry-in-its-own-block",
+            headers(GET[1:] + literal(b"x-a", b"1", 0x40) + _DYNAMIC), then=answers())  # fmt: skip
+_table_case("4.3-fields-of-a-reset-request-stay-in-the-table",
+            headers(MALFORMED[1:] + literal(b"x-a", b"1", 0x40)), headers(GET[1:] + _DYNAMIC, 3),
+            then=Expected(resets={1: PROTOCOL}, statuses={3: 200}))  # fmt: skip
+_table_case("4.3-fields-of-a-refused-stream-stay-in-the-table",
+            headers(GET[1:] + literal(b"x-a", b"1", 0x40), flags=OPEN), reset(),
+            headers(GET[1:] + _DYNAMIC, 3), then=answers(3))  # fmt: skip
+_table_case("rfc7541-4.4-entry-above-the-table-empties-it",
+            headers(b"\x3f\x21" + GET[1:] + literal(b"x-a", b"1", 0x40)
+                    + literal(b"x-b", b"a" * 64, 0x40) + _DYNAMIC),
+            then=dies(COMPRESSION))  # fmt: skip
+_table_case("rfc7541-4.3-reduction-evicts",
+            headers(GET[1:] + literal(b"x-a", b"1", 0x40)), headers(GET + _DYNAMIC, 3),
+            then=dies(COMPRESSION))  # fmt: skip
+_table_case("rfc7541-4.2-smallest-and-last-size",
+            headers(b"\x20\x3f\xe1\x1f" + GET[1:]), then=answers())  # fmt: skip
+_table_case("rfc7541-6.3-largest-size", headers(b"\x3f\xe1\x1f" + GET[1:]), then=answers())
+_table_case("rfc7541-6.3-above-the-default", headers(b"\x3f\xe2\x1f" + GET[1:]),
+            then=dies(COMPRESSION))  # fmt: skip
+
+CASES = tuple(_ROWS)
