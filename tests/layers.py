@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
     "config_rules": ("errors", "config", "config_tls_rules", "units", "addresses", "acceptances"),
-    "config_tls_rules": ("errors", "config"),
+    "config_tls_rules": ("errors", "config", "addresses"),
     "http": ("errors",),
     "route": ("errors", "http"),
     "accounting": (*GROUND, "http", "route"),

@@ -69,7 +69,7 @@ from mirror.fill.replies import (
 from mirror.fill.signatures import Signatures
 from mirror.fill.small import SmallObjects
 from mirror.fill.variants import VariantMaker
-from mirror.http.freshness import is_fresh
+from mirror.http.freshness import believed, is_fresh
 from mirror.route.match import route_of_key
 from mirror.route.policy import states_digest
 from mirror.route.proofs import subject
@@ -393,7 +393,7 @@ class Filler:
 def _is_usable(stored: Stored, since: float, now: float) -> bool:
     entry = stored.entry
     is_usable = is_fresh(entry.fresh_until, now, confirmed_at=entry.confirmed_at)
-    return is_usable and entry.confirmed_at >= since
+    return is_usable and believed(entry.confirmed_at, now) >= since
 
 
 def _wrong_claim() -> Failed:

@@ -228,7 +228,7 @@ def decide_crate(
     """
     if not isinstance(decision, Serve):
         return decision
-    # A clock that was set back makes a confirmation young, as it does an Age.
+    # A confirmation of a moment ahead is young, as its Age is; one of far ahead does not come here.
     unconfirmed_s = now - vouched_at
     if unconfirmed_s > patience.wait_s:
         return UNCONFIRMED

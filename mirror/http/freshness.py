@@ -32,7 +32,12 @@ def is_fresh(fresh_until: float, now: float, *, confirmed_at: float = 0.0) -> bo
     """Whether a response may be served without asking; `confirmed_at` guards it by rule 2."""
     if fresh_until == math.inf:
         return True
-    return now < fresh_until and confirmed_at - now <= CLOCK_SLACK_S
+    return now < fresh_until and believed(confirmed_at, now) == confirmed_at
+
+
+def believed(confirmed_at: float, now: float) -> float:
+    """A confirmation as far as it is one: 0 (never) when it lies in the future (rule 2)."""
+    return confirmed_at if confirmed_at - now <= CLOCK_SLACK_S else 0.0
 
 
 def ttl_s(fresh_until: float, now: float) -> int | None:

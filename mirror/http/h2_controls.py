@@ -59,10 +59,10 @@ def apply_settings(shared: SharedState, payload: bytes) -> None:
     delta_bytes = settings.initial_window_bytes - shared.peer_initial_bytes
     shared.peer_initial_bytes = settings.initial_window_bytes
     try:
-        shared.streams.grow_all(delta_bytes)
+        has_opened = shared.streams.grow_all(delta_bytes)
     except OverflowError as exc:
         raise H2ConnectionError(Code.FLOW_CONTROL_ERROR, "A window is too large.") from exc
-    if delta_bytes > 0:
+    if has_opened:
         shared.events.append(SendAllowed(stream_id=0))
 
 

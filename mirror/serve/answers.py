@@ -127,7 +127,7 @@ class Answers:
             content = loaded
         row = shared.counters.row(call.route.content_class, Outcome.HIT)
         hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch, form=form)
-        hot.vouched_at = max(hot.vouched_at, selected.vouched_at)
+        hot.vouched_at = selected.vouched_at or hot.vouched_at
         entry = serve.stored.entry
         # A former generation's entry is another's name for a few seconds; it stays where it is.
         is_current = entry.fresh_until > shared.wheel.now or serve.revalidate

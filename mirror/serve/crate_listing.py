@@ -9,6 +9,7 @@ Rules:
    else every hit of an outage would wait for the keeper to say the same again.
 4. Without a keeper nobody can be waited for: the crate is served, as every hit is. What a keeper
    had withdrawn before is gone from the index, so a deletion once seen holds here too.
+5. What was confirmed in the future, by a clock that was set back since, was never confirmed.
 
 Units: Unix seconds.
 Runs in: worker. Awaits nothing.
@@ -20,6 +21,7 @@ from typing import Final
 
 from mirror.config import Freshness
 from mirror.fill.plan import UNCONFIRMED, CratePatience, Decision, Serve, decide_crate
+from mirror.http.freshness import believed
 from mirror.route.crates import crate_of
 from mirror.route.route import Kind, Route
 from mirror.route.sparse_index import index_route
@@ -47,9 +49,10 @@ class CrateListing:
         """Return what becomes of a decision, and when its crate was last vouched for."""
         if route.kind is not Kind.CRATE or not isinstance(decision, Serve):
             return decision, vouched_at
-        vouched_at = max(vouched_at, decision.stored.entry.confirmed_at)
+        confirmed_at = decision.stored.entry.confirmed_at
+        vouched_at = max(believed(vouched_at, now), believed(confirmed_at, now))
         if now - vouched_at > self._patience.check_s:
-            vouched_at = max(vouched_at, self._listed_at(route))
+            vouched_at = max(vouched_at, believed(self._listed_at(route), now))
         decided = decide_crate(decision, self._patience, vouched_at=vouched_at, now=now)
         if decided is UNCONFIRMED and not self._keeper.is_connected:
             decided = Serve(stored=decision.stored, ttl_s=decision.ttl_s, check=True)

@@ -9,6 +9,8 @@ Rules:
    for it meanwhile, within the bounds of `held`.
 3. Before the head is out, a failure is returned and becomes a status; afterwards it is raised as
    BrokenBodyError and the caller cuts the response: no last chunk, never the announced length.
+4. Of content that is known to be wrong (502) nothing more is sent, not even to complete a part; of
+   what merely ended early a part may be complete all the same.
 
 Units: bytes, half-open offsets.
 Runs in: worker.
@@ -32,7 +34,7 @@ from mirror.serve.hot_entry import SMALL_BYTES
 from mirror.serve.multipart_source import present
 from mirror.serve.representation import describe
 from mirror.serve.respond import ResponsePlan, build
-from mirror.serve.sender import Sender
+from mirror.serve.sender import TURN_BYTES, Sender
 from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.store.entry import Entry
@@ -43,6 +45,7 @@ TOO_MUCH_HELD: Final = Failed(
     retry_after_s=60,
     error_type=ErrorType.PROXY_INTERNAL_ERROR,
 )
+_WRONG_CONTENT: Final = 502
 _GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
 
 
@@ -124,7 +127,11 @@ class Follower:
                 # The keeper was replaced: go on in what the next one has.
                 epoch = body.epoch
                 sender.replace(self._source(body, plan))
+            if body.failure is not None and body.failure.status == _WRONG_CONTENT:
+                raise BrokenBodyError("the content is wrong")
             limit = plan.reach(available_from)
+            if is_part and state is FlightState.RUNNING:
+                limit = min(limit, sender.at + TURN_BYTES)  # looked at again between: rule 4
             if limit > sender.at:
                 await self._send_window(body, sender, limit, plan)
             elif state is FlightState.VERIFIED and plan.is_endless and sender.at == body.length:

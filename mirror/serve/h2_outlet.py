@@ -55,9 +55,10 @@ class H2Outlet(Outlet):
 
     def flush(self) -> None:
         """Write what was put, as far as rule 2 lets it."""
-        batch = self._batch
-        if not batch or self.is_paused or self._is_closing:
+        if not self._batch or self.is_paused or self._is_closing:
             return
+        # Taken out before it is written: a transport that lets go on at once would send it again.
+        batch, self._batch = self._batch, bytearray()
         sent = 0
         if self._fd >= 0:
             try:
@@ -68,8 +69,7 @@ class H2Outlet(Outlet):
                 self.abort()
                 return
         if sent != len(batch):
-            self._transport.write(bytes(memoryview(batch)[sent:]))
-        batch.clear()
+            self._transport.write(memoryview(batch)[sent:])
 
     def take_turn(self) -> None:
         """Let the streams send, then flush."""

@@ -9,8 +9,9 @@ Rules:
    held of the keeper is let go. A client that takes less than `[serve] min_rate` while it is waited
    for, by window or by socket, is cut (`pace`). An exchange that waits for the keeper has none.
 4. What is ending closes behind its last stream.
-5. Where the client may still be sending, the sending side is shut and input discarded for
-   `LINGER_S`: closing at once would reset the connection and destroy the GOAWAY.
+5. The sending side is shut and input discarded, for `LINGER_S` and as long as the client takes what
+   the kernel still holds for it: it may be sending (windows, at least), and closing at once would
+   reset the connection and destroy what it has not read.
 
 Does not: read frames.
 Runs in: worker.
@@ -31,6 +32,7 @@ from mirror.serve.request import Request
 from mirror.serve.shared import Shared
 
 LINGER_S: Final = 2.0
+LOOK_S: Final = 1.0
 INPUT_STOP_BYTES: Final = 4 * FLUSH_BYTES
 # Of one turn of the loop, 1 MiB over all streams: other connections come next.
 TURNS_PER_ROUND: Final = (1 << 20) // TURN_BYTES
@@ -130,12 +132,15 @@ class H2Streams(H2Outlet):
     def expire(self) -> None:
         """A deadline passed (rule 3)."""
         now_s = self._shared.wheel.monotonic_s
+        if self._is_closing:
+            self._look_at_rest(now_s)
+            return
         late = [stream for stream, at in self._held.items() if at <= now_s]
         late += [stream for stream, waits in self._unended.items() if waits.deadline_at <= now_s]
         for stream in late:
             stream.cut(Code.CANCEL)
         is_late = not self._is_greeted and self._greet_at <= now_s
-        if self._is_closing or is_late or self._is_too_slow(now_s):
+        if is_late or (self._is_waited_for and self._is_too_slow(now_s)):
             self.abort()
         elif not self._streams and self._idle_at <= now_s:
             self._say_goodbye(Code.NO_ERROR)
@@ -187,7 +192,7 @@ class H2Streams(H2Outlet):
         if self._is_closing:
             return
         if self._is_ending and not self._streams:
-            self.close()
+            self.close_lingering()
             return
         if len(turns) and not self.is_paused:
             self.schedule()
@@ -211,16 +216,19 @@ class H2Streams(H2Outlet):
             at = min(at, next(iter(self._held.values())))
         if self._unended:
             at = min(at, next(iter(self._unended.values())).deadline_at)
-        if self._held or self.is_paused:
+        if self._is_waited_for:
             at = min(at, self._wait(self._shared.wheel))
         else:
             self._go_on(self._shared.wheel)
         self.deadline_at = at
 
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether something waits for the client, by window or by socket."""
+        return bool(self._held) or self.is_paused
+
     def _is_too_slow(self, now_s: float) -> bool:
         """Whether the client takes less than the minimum of what waits for it (`pace`)."""
-        if not self._held and not self.is_paused:
-            return False
         if self._wait(self._shared.wheel) > now_s or self._pace is None:
             return False
         return self._pace.renew(now_s, self._taken_bytes()) is None
@@ -249,9 +257,7 @@ class H2Streams(H2Outlet):
         """Close after what was put has left."""
         if self._is_closing:
             return
-        if self._batch:
-            self._transport.write(bytes(self._batch))
-            self._batch.clear()
+        self._write_rest()
         self._stop()
         self.deadline_at = self._close_deadline(self._shared.wheel)
         self._transport.close()
@@ -259,13 +265,28 @@ class H2Streams(H2Outlet):
     def close_lingering(self) -> None:
         """Shut the sending side, and discard what still comes for a while (rule 5)."""
         self._cancel_streams()
-        self.flush()
-        if self._has_eof or self._batch or not self._transport.can_write_eof():
+        if self._has_eof or not self._transport.can_write_eof():
             self.close()
         elif not self._is_closing:
+            self._write_rest()
+            self._pause_reading(False)
             self._stop()
             self.deadline_at = self._shared.wheel.monotonic_s + LINGER_S
             self._transport.write_eof()
+
+    def _write_rest(self) -> None:
+        """Write what was put; the transport keeps what the socket does not take."""
+        rest = bytes(self._batch)
+        self._batch.clear()
+        if rest:
+            self._transport.write(rest)
+
+    def _look_at_rest(self, now_s: float) -> None:
+        """Wait on for a client that takes the rest of what it is owed, else cut (rule 5)."""
+        if self._unacknowledged_bytes() and not self._is_too_slow(now_s):
+            self.deadline_at = now_s + LOOK_S
+        else:
+            self.abort()
 
     def _end(self) -> None:
         """Admit no further stream; close behind the last one."""

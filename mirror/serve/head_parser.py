@@ -6,8 +6,8 @@ Rules:
    parser saw as content can be taken for the next request.
 2. httptools does not look at Host: RFC 9112 section 3.2 is kept here (one, valid).
 3. What the fields mean, whatever protocol brought them, is `request_fields`.
-4. `Upgrade` is ignored (RFC 9110 section 7.8 lets a server do so) and the answer is HTTP/1.1;
-   each head gets its own parser, because httptools stops at an upgrade.
+4. Of every `Upgrade` but a right one to h2c (`h2_switch`) nothing comes out (RFC 9110 section 7.8
+   lets a server ignore them); each head gets its own parser, because httptools stops at an upgrade.
 5. Refusals say nothing that the client sent.
 
 Does not: route, or read the socket.

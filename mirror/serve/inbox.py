@@ -86,14 +86,15 @@ class Inbox:
 
     def _look_ahead(self, at: int) -> None:
         """See rule 3. Each byte is searched once, however slowly they come."""
-        received = self._received
-        if _BARE_END.search(received, self._at + self._seen_bytes):
+        received, seen_at = self._received, self._at + self._seen_bytes
+        if _BARE_END.search(received, seen_at):
             raise RequestError(400, "A line of the request head does not end with CRLF.")
         line_end = received.find(b"\r\n", at)
         if line_end < 0:
-            is_possible = _BEGINNING.match(received, at)
+            is_possible = _BEGINNING.match(received, at) is not None
         else:
-            is_possible = REQUEST_LINE.fullmatch(received, at, line_end)
+            was_complete = line_end + 1 < seen_at
+            is_possible = was_complete or bool(REQUEST_LINE.fullmatch(received, at, line_end))
         if not is_possible:
             raise RequestError(400, "The request line is not valid.")
         # The last byte again: what it is depends on the next one.

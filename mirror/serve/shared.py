@@ -22,8 +22,8 @@ from mirror.serve.client_address import TrustedProxies, client_address
 from mirror.serve.client_counts import ClientCounts
 from mirror.serve.crate_listing import CrateListing
 from mirror.serve.file_pages import FilePages
-from mirror.serve.head_parser import parse_head
 from mirror.serve.h2_config import limits_of
+from mirror.serve.head_parser import parse_head
 from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo

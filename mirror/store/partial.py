@@ -122,6 +122,7 @@ class Partial:
         self._hash = hashlib.sha256()
         self._ahead = Extents()
         self._is_sparse = False  # something lies, or lay, ahead of the prefix
+        self._inherited_bytes = 0  # what an uncut temp took of the disk before this flight
         self._recorded = 0  # how much of the prefix the record of a sparse temp admits
         self._synced = 0
         self._tapped: Callable[[bytes], None] | None = None
@@ -144,6 +145,11 @@ class Partial:
         self._is_sparse = is_sparse
         self._synced = min(length, _synced(record))
         self.landed = self._recorded = length
+
+    def inherit(self, held_bytes: int) -> None:
+        """Count `held_bytes` as taken where the temp is uncut: what lies ahead is still there."""
+        if self._is_sparse:
+            self._inherited_bytes = held_bytes
 
     def tap(self, take: Callable[[bytes], None]) -> None:
         """Give `take` the prefix, as far as it is here and then as it grows. Raises StoreError."""
@@ -208,7 +214,7 @@ class Partial:
     @property
     def held_bytes(self) -> int:
         """What the temp takes of the disk, at least of its content."""
-        return self.landed + self._ahead.total_bytes
+        return max(self.landed + self._ahead.total_bytes, self._inherited_bytes)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return landed bytes, also after a failure. Raises StoreError."""

@@ -19,7 +19,7 @@ import threading
 
 from mirror.clock import Clock
 from mirror.errors import StoreError
-from mirror.store.budget import Budget, Reservation
+from mirror.store.budget import BLOB_OVERHEAD_BYTES, Budget, Reservation
 from mirror.store.files import Files, disk_errors, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout, key_digest
 from mirror.store.partial import (
@@ -88,7 +88,7 @@ class Partials:
                 raise StoreError(terms.key, "is being filled already", retryable=False)
             self._active.add(name)
             self._drop_other(terms, name)
-            was_kept = self._budget.kept_of(name) > 0
+            kept_bytes = self._budget.kept_of(name)
         try:
             if not reservation.take_over(name):
                 raise StoreError(terms.key, "no room in the byte budget")
@@ -96,10 +96,12 @@ class Partials:
                 partial = self._resume(name, terms, reservation)
                 if partial is None:
                     partial = self._create(name, terms, reservation)
+                elif kept_bytes:
+                    partial.inherit(kept_bytes - BLOB_OVERHEAD_BYTES)
         except BaseException:
             with self._lock:
                 self._active.discard(name)
-                if was_kept:
+                if kept_bytes:
                     self._keep_found(name)
             reservation.release()
             raise

@@ -40,8 +40,8 @@ _CERTIFICATE_KEY = "serve.tls.certificate"
 _PRIVATE_KEY_KEY = "serve.tls.private_key"
 _CLIENT_CA_KEY = "serve.tls.client_ca"
 
-# (inode, size, time of the last change in ns, mode, owner, group) of each file: what changes when one
-# is replaced, or when its permissions are put right
+# (inode, size, time of the last change in ns, mode, owner, group) of each file: what changes when
+# one is replaced, or when its permissions are put right
 Identity = tuple[tuple[int, ...] | None, ...]
 
 

@@ -28,8 +28,8 @@ _SHORT = {"commonName": "CN", "organizationName": "O", "organizationalUnitName":
 class ShownCertificate:
     """`names` are those of subjectAltName, the only ones that clients look at.
 
-    `is_self_signed`: its issuer is itself. Clients can trust it only as the CA that it then is, and
-    rustup refuses one that is both."""
+    `is_self_signed`: its issuer has its own name. What else tells a CA, `ssl` does not show.
+    """
 
     subject: str
     names: tuple[str, ...]

@@ -7,7 +7,7 @@ Rules:
    (`certificate-refused`).
 3. An expiry within `WARN_BEFORE_S` is told once a day; an expired certificate too, because clients
    refuse it.
-4. What rustup and cargo refuse whatever they trust is told when it is loaded (`certificate-unfit`).
+4. What rustup refuses whatever it trusts is told when it is loaded (`certificate-unfit`).
 
 Does not: replace workers; `supervisor.Supervisor` does.
 Units: seconds of the monotonic clock for looks, Unix seconds for dates.
@@ -104,8 +104,8 @@ class CertificateWatch:
 
 def _unfit(shown: ShownCertificate) -> str:
     if not shown.names:
-        return "it has no subjectAltName, and clients look at no other name"
-    return "it is self-signed: rustup refuses its own CA as a server" if shown.is_self_signed else ""
+        return "it has no subjectAltName, and rustup looks at no other name"
+    return "it is self-signed; if it is a CA too, rustup refuses it" if shown.is_self_signed else ""
 
 
 def _date_text(unix_s: float) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -139,14 +139,16 @@ class Tap:
         self.port = self._listening.getsockname()[1]
         self.to_server: list[bytearray] = []
         self.to_client: list[bytearray] = []
+        self._socks = [self._listening]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
         for thread in self._threads:
             thread.join(DEADLINE_S)
+        for sock in self._socks:
+            sock.close()
 
     def _accept(self) -> None:
         while True:
@@ -155,6 +157,7 @@ class Tap:
             except OSError:
                 return
             far = socket.create_connection(("127.0.0.1", self._target))
+            self._socks += (near, far)
             for kept, reading, writing in (
                 (self.to_server, near, far),
                 (self.to_client, far, near),
@@ -174,10 +177,9 @@ class Tap:
                 writing.sendall(data)
             writing.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
-        if reading.getsockname()[1] != self.port:
-            reading.close()
-            writing.close()
+            for end in (reading, writing):
+                with suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.mark.client

@@ -158,6 +158,7 @@ def test_changed_certificate_is_taken_without_a_failed_request_and_without_the_k
     assert edge.named("certificate-loaded")[-1]["names"] == ["localhost", "127.0.0.1"]
 
 
+@pytest.mark.full
 def test_unusable_certificate_changes_nothing_and_is_told_once(
     edge: Edge, made: Made, trusting: ssl.SSLContext
 ) -> None:

@@ -59,6 +59,7 @@ def test_rustup_installs_and_cargo_fetches(tls_home: TlsHome) -> None:
     assert "plusmeta" in (workspace / "Cargo.lock").read_text()
 
 
+@pytest.mark.full
 def test_interrupted_download_is_resumed(
     tls_home: TlsHome, edge: Edge, simulator: SimulatorProcess
 ) -> None:

@@ -198,26 +198,28 @@ async def test_an_absence_ends_when_the_index_lists_the_version(tmp_path: Path) 
         assert world.stored(key("1.0.1")) is None
 
 
+@pytest.mark.parametrize("passed_s", [601, -3600], ids=["aged", "clock-set-back"])
 async def test_a_checked_crate_is_confirmed_when_the_index_still_lists_it(
-    tmp_path: Path,
+    tmp_path: Path, passed_s: float
 ) -> None:
     async with World(tmp_path) as world:
         publish(world, {"1.0.0": BODY})
         await world.ask(key("1.0.0"))
         await world.settled()
-        world.clock.move(601)
+        world.clock.move(passed_s)
         reply = await world.ask(key("1.0.0"), Purpose.REVALIDATE)
         assert isinstance(reply, StoredAnswer)
         assert reply.stored.entry.confirmed_at == world.clock.now()
         assert len(world.crates.requests) == 1
 
 
-async def test_a_checked_crate_that_is_gone_is_404(tmp_path: Path) -> None:
+@pytest.mark.parametrize("passed_s", [601, -3600], ids=["aged", "clock-set-back"])
+async def test_a_checked_crate_that_is_gone_is_404(tmp_path: Path, passed_s: float) -> None:
     async with World(tmp_path) as world:
         publish(world, {"1.0.0": BODY})
         await world.ask(key("1.0.0"))
         await world.settled()
-        world.clock.move(601)
+        world.clock.move(passed_s)
         publish(world, {"2.0.0": OTHER})
         reply = await world.ask(key("1.0.0"), Purpose.REVALIDATE)
         assert isinstance(reply, StoredAnswer)

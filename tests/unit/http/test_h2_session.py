@@ -515,8 +515,19 @@ def test_window_below_zero_admits_nothing_until_it_is_above() -> None:
     assert peer.session.allowance(1) == 0
     assert peer.send(update(1, 900)) == []
     assert peer.send(update(1, 1)) == [SendAllowed(stream_id=1)]
-    assert peer.send(settings((4, 101))) == [SendAllowed(stream_id=0)]
+    assert peer.send(settings((4, 101))) == []  # it was open
     assert peer.session.allowance(1) == 2
+
+
+def test_settings_wake_streams_only_when_a_window_opened() -> None:
+    """Else each of a flood of SETTINGS costs a turn of every stream."""
+    peer = Peer.connected()
+    assert peer.send(settings((4, 65_536))) == []
+    peer.send(headers(1), headers(3))
+    assert peer.send(settings((4, 65_537))) == []
+    peer.session.data(1, bytes(65_535), ends=False)
+    assert peer.send(settings((4, 65_535))) == []
+    assert peer.send(settings((4, 65_536))) == [SendAllowed(stream_id=0)]
 
 
 def test_size_update_stands_before_the_first_block_after_settings() -> None:

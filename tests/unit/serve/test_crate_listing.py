@@ -86,6 +86,19 @@ async def test_an_absent_index_file_vouches_for_no_version(tmp_path: Path) -> No
         assert [ask.purpose for ask in bench.keeper.asked] == [Purpose.REVALIDATE]
 
 
+@pytest.mark.parametrize("index_s", [-3600, None])
+async def test_what_a_clock_set_back_confirmed_in_the_future_vouches_for_nothing(
+    tmp_path: Path, index_s: float | None
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        keep(bench, crate_s=-3600, index_s=index_s)
+        stored = bench.reader.entries[CRATE_KEY]
+        bench.keeper.answer(StoredAnswer(stored=stored, outcome="fwd=stale", is_stale=True))
+        for _ in range(3):  # upstream is away: one asks, the others are excused
+            assert (await bench.get(CRATE_TARGET)).content == CONTENT
+        assert [ask.purpose for ask in bench.keeper.asked] == [Purpose.REVALIDATE]
+
+
 @pytest.mark.parametrize("answer", ["stale", "failed"])
 async def test_upstream_away_is_served_and_not_waited_for_at_every_hit(
     tmp_path: Path, answer: str

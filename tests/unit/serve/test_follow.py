@@ -75,9 +75,9 @@ class Flight:
         self._state, self._length = FlightState.VERIFIED, len(CONTENT)
         self._move()
 
-    def fail(self) -> None:
+    def fail(self, status: int = 502) -> None:
         self._state = FlightState.FAILED
-        self._move(Failed(status=502, reason="another digest"))
+        self._move(Failed(status=status, reason="another digest, or cut off"))
 
     def _sendable(self) -> int:
         if self._state is FlightState.VERIFIED:
@@ -232,6 +232,27 @@ async def test_range_is_sent_as_it_lands(tmp_path: Path) -> None:
         assert answer.content == CONTENT[280_000:290_000]
         ask = bench.keeper.asked[0]
         assert (ask.purpose, ask.range_start, ask.range_end) == (Purpose.FETCH, 280_000, 290_000)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_complete"),
+    [pytest.param(502, False, id="wrong"), pytest.param(503, True, id="cut")],
+)
+async def test_range_of_content_known_to_be_wrong_is_not_gone_on_with(
+    tmp_path: Path, status: int, is_complete: bool
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        reader, writer = await begin(bench, "Range: bytes=280000-289999")
+        await until(lambda: flight.bodies)
+        flight.land(285_000)
+        received = await read_all(reader, 0.2)
+        flight.land(290_000)
+        flight.fail(status)
+        answer = parse_answer(received + await read_all(reader, 2))
+        assert (answer.status, answer.is_complete) == (206, is_complete)
+        writer.close()
 
 
 WHOLE_RANGES = [

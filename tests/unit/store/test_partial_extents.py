@@ -256,3 +256,18 @@ def test_room_that_went_meanwhile_is_made_up_for(store: Store) -> None:
     assert (again.landed, store.used_bytes) == (0, footprint(len(BODY)))
     store.abandon(again, False)
     assert store.used_bytes == 0
+
+
+def test_what_lies_ahead_is_counted_also_when_the_next_flight_ends_early(tmp_path: Path) -> None:
+    """It stays on the disk: the file is resumed uncut."""
+    body = os.urandom(40_000)
+    store = Bench(tmp_path).open()
+    partial = _begin(store, body)
+    partial.write(body[:100])
+    partial.write_at(8000, body[8000:])
+    store.abandon(partial, True)
+    counted = store.used_bytes
+    partial = _begin(store, body)
+    partial.write(body[100:200])
+    store.abandon(partial, True)
+    assert store.used_bytes == counted == footprint(100 + 32_000)

@@ -86,7 +86,9 @@ def test_everybody_ready_proves_it() -> None:
 
 
 def credentials(name: str) -> Credentials:
-    shown = ShownCertificate(subject=name, names=(), not_before_at=0.0, not_after_at=0.0)
+    shown = ShownCertificate(
+        subject=name, names=(), is_self_signed=False, not_before_at=0.0, not_after_at=0.0
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     return Credentials(context=context, shown=shown, settings=ServeTls(), identity=())
 
