@@ -40,7 +40,7 @@ class DelayLine:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
-        except ConnectionError:
+        except OSError:
             pass  # either side went away; both ends are closed below
         finally:
             up_writer.close()

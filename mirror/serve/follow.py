@@ -186,6 +186,9 @@ class Follower:
         try:
             while piece := await body.read():
                 left_bytes -= len(piece)
+                if left_bytes < 0 <= body.length:
+                    # Behind the announced length a client reads another response.
+                    raise BrokenBodyError("the body is longer than announced")
                 await self._send_piece(piece, is_endless=plan.is_endless)
         except BodyAborted as exc:
             raise BrokenBodyError("the body was aborted") from exc

@@ -7,6 +7,8 @@ Rules:
 3. A worker that ends says GOAWAY twice (RFC 9113 section 6.8): the first still admits what is on
    its way; the second, a round trip or `DRAIN_GRACE_S` later, names the last stream that is
    answered.
+4. Behind a 101 one turn of `FIRST_TURN_BYTES` leaves before the client has spoken HTTP/2: libcurl
+   (7.88 at least) fails a transfer if it reads more than 32 KiB together with the 101.
 
 Does not: route, read files, or know how it became HTTP/2 (`connection`).
 Runs in: worker.
@@ -35,6 +37,7 @@ from mirror.http.h2_events import (
 )
 from mirror.http.h2_frames import ALL_STREAMS
 from mirror.serve.h2_requests import line_of, request_of_stream
+from mirror.serve.h2_stream import TURN_BYTES
 from mirror.serve.h2_streams import H2Streams, Peers, Unended
 from mirror.serve.h2_switch import SWITCHING
 from mirror.serve.request import Request
@@ -42,6 +45,7 @@ from mirror.serve.shared import Shared
 from mirror.serve.stream import RequestPath
 
 DRAIN_GRACE_S: Final = 1.0
+FIRST_TURN_BYTES: Final = 16_384
 _TOO_LARGE: Final = RequestError(431, "The request's fields are too large.")
 _WITH_CONTENT: Final = RequestError(400, "Request content is not accepted.")
 # `refuse` sends no content to what begins so; of a list that was not read the method is not known.
@@ -80,6 +84,7 @@ class H2Connection(H2Streams):
         self.put(SWITCHING)
         self.session.upgrade(request.h2_settings or b"")
         self.put(self.session.take_output())
+        self.turn_bytes = FIRST_TURN_BYTES
         self._path.begin(self._open(1, is_request_whole=True), request, b"")
         if received:
             self.data_received(received)
@@ -164,6 +169,7 @@ class H2Connection(H2Streams):
     def _greet(self) -> None:
         if not self._is_greeted:
             self._is_greeted = True
+            self.turn_bytes = TURN_BYTES
             self._idle_at = self._shared.wheel.idle_deadline_at
 
     def _receive(self, received: RequestReceived) -> None:

@@ -36,6 +36,7 @@ class Carrier(Protocol):
 
     heads: HeadEncoder
     session: Session
+    turn_bytes: int
     is_paused: bool
     peer: str
     socket_peer: str
@@ -198,13 +199,13 @@ class H2Stream:
         return has_begun and self._session.allowance(self.id) <= 0
 
     def take_turn(self) -> None:
-        """Send up to `TURN_BYTES` of what there is."""
+        """Send up to `turn_bytes` of what there is."""
         if self._is_over:
             return
         if self.is_held:
             self._carrier.hold(self)
             return
-        self._credit_bytes = TURN_BYTES
+        self._credit_bytes = self._carrier.turn_bytes
         if self._waiting is not None:
             self._send_waiting(self._waiting)
         elif self._exchange is not None:

@@ -78,6 +78,7 @@ class H2Streams(H2Outlet):
         "peer",
         "session",
         "socket_peer",
+        "turn_bytes",
     )
 
     def __init__(self, shared: Shared, peers: Peers) -> None:
@@ -99,6 +100,7 @@ class H2Streams(H2Outlet):
         self.socket_peer = peers.socket_peer
         self.local_address = peers.local
         self.heads = shared.h2_heads
+        self.turn_bytes = TURN_BYTES
         self.session = Session(shared.h2_limits, now_s=shared.wheel.monotonic_s)
 
     def __repr__(self) -> str:
@@ -183,10 +185,12 @@ class H2Streams(H2Outlet):
         self._is_in_turn = True
         turns = self._turns
         for _ in range(TURNS_PER_ROUND):
-            taker = None if self.is_paused or self._is_closing else turns.next()
+            taker = None if self._must_wait else turns.next()
             if taker is None:
                 break
             taker.take_turn()
+            if not self._is_greeted and self.turn_bytes < TURN_BYTES:
+                self.turn_bytes = 0  # until the client speaks
         self._is_in_turn = False
         self.flush()
         if self._is_closing:
@@ -194,10 +198,15 @@ class H2Streams(H2Outlet):
         if self._is_ending and not self._streams:
             self.close_lingering()
             return
-        if len(turns) and not self.is_paused:
+        if len(turns) and not self._must_wait:
             self.schedule()
         self._pause_reading(self.is_paused and self.waiting_bytes > INPUT_STOP_BYTES)
         self._stamp()
+
+    @property
+    def _must_wait(self) -> bool:
+        """Whether no stream has a turn at the moment."""
+        return self.is_paused or self._is_closing or self.turn_bytes == 0
 
     def _queue_all(self) -> None:
         for stream in self._streams.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 
 from mirror.config import Config, Http2
 from mirror.fill.messages import Ask, Failed
+from mirror.serve.h2_connection import FIRST_TURN_BYTES
 from mirror.serve.h2_stream import TURN_BYTES
+from mirror.serve.h2_streams import LINGER_S
 from tests.http2_client import (
     ALL_STREAMS,
     Codes,
@@ -38,6 +41,7 @@ from tests.unit.serve.fakes import (
 SMALL = b"small content\n" * 20
 LARGE = os.urandom(700_001)
 DEADLINE_S = 5.0
+LIBCURL_TAKES_BYTES = 32_768  # behind a 101, in one read; else the transfer fails
 WIDE = {Setting.INITIAL_WINDOW_SIZE: 1 << 20}
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -199,6 +203,25 @@ async def test_settings_of_an_upgrade_hold_for_its_response(tmp_path: Path) -> N
         await client.until(lambda: len(peer.responses[1].content) == 1000)
         peer.grant(1, 500)
         await client.until(lambda: len(peer.responses[1].content) == 1500)
+        writer.close()
+
+
+async def test_upgraded_client_reads_no_more_than_libcurl_takes_before_it_speaks(
+    tmp_path: Path,
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        keep_both(bench)
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+        client = Client(Peer(settings=WIDE), reader, writer)
+        value = client.peer.begin_upgraded()
+        writer.write(upgrade_request(CRATE_TARGET, value))
+        first = await read_all(reader, quiet_s=0.1)
+        switching, _, frames = first.partition(b"\r\n\r\n")
+        assert b" 101 " in switching
+        assert FIRST_TURN_BYTES < len(frames) < LIBCURL_TAKES_BYTES
+        client.peer.receive(frames)
+        await client.until(lambda: client.peer.are_over)
+        assert_whole(client.peer.responses[1], LARGE)
         writer.close()
 
 
@@ -596,6 +619,7 @@ async def test_drain_says_goodbye_twice_and_answers_what_was_on_its_way(tmp_path
             await client.until(lambda: peer.responses[slow].is_over)
             assert peer.responses[slow].status == 404
             await client.until_closed()
+            client.writer.close()
             await asyncio.wait_for(asyncio.wait([bench.running]), DEADLINE_S)
 
 
@@ -606,7 +630,52 @@ async def test_drain_does_not_wait_for_an_idle_connection(tmp_path: Path) -> Non
             assert_whole(await client.get(INDEX_TARGET), SMALL)
             bench.stop.set()
             await client.until(lambda: len(client.peer.goaways) == 2)
-            await asyncio.wait_for(asyncio.wait([bench.running]), DEADLINE_S)
+            await client.until_closed()
+            # It discards what this client may still send, but not for long.
+            await until(lambda: has_ended_when_looked_at_again(bench))
+
+
+def has_ended_when_looked_at_again(bench: Bench) -> bool:
+    """The client's kernel acknowledges in its own time, which is not the worker's clock."""
+    bench.clock.advance(LINGER_S + 0.1)
+    bench.worker.tick()
+    return bench.running.done()
+
+
+async def test_end_of_a_drain_resets_nothing_that_a_slow_client_has_not_read(
+    tmp_path: Path,
+) -> None:
+    """It sends window updates meanwhile: a socket that is closed would answer them with RST."""
+    async with running_worker(tmp_path) as bench:
+        content = os.urandom(1_500_000)
+        bench.reader.keep(CRATE_KEY, content)
+        peer = Peer(settings={Setting.INITIAL_WINDOW_SIZE: 1 << 22})
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", bench.port))
+        reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
+        client = Client(peer, reader, writer)
+        peer.begin()
+        peer.h2.increment_flow_control_window(1 << 22)
+        response = peer.responses[peer.ask(CRATE_TARGET)]
+        await client.until(lambda: bool(response.content))
+        connection = h2_connection(bench)
+        bench.stop.set()
+        await until(lambda: "draining" in repr(bench.worker))
+        has_closed = False
+        async with asyncio.timeout(DEADLINE_S):
+            while not response.is_over:
+                bench.clock.advance(0.2)
+                bench.worker.tick()
+                has_closed |= "closing" in repr(connection)
+                peer.h2.increment_flow_control_window(1)
+                client.send()
+                peer.receive(await reader.read(1 << 14))
+                await asyncio.sleep(0.001)
+        assert has_closed  # long before the client had read all
+        assert_whole(response, content)
+        writer.close()
 
 
 async def test_broken_frame_ends_the_connection_with_its_code(tmp_path: Path) -> None:

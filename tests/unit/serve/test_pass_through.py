@@ -70,6 +70,20 @@ async def test_aborted_pass_through_is_incomplete(tmp_path: Path, length: int) -
         assert not answer.is_complete
 
 
+async def test_nothing_is_sent_behind_the_announced_length(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        passing = Passing(1000)
+        bench.keeper.answer(passing.body)
+        reader, writer = await begin(bench)
+        passing.body.feed(CONTENT[:900])
+        received = await read_all(reader, 0.1)
+        passing.body.feed(CONTENT[900:1500])
+        answer = parse_answer(received + await end(reader, writer))
+        assert answer.content == CONTENT[:900]
+        assert not answer.is_complete
+        assert passing.released
+
+
 async def test_aborted_pass_through_is_a_status_for_http10(tmp_path: Path) -> None:
     async with running_worker(tmp_path) as bench:
         passing = Passing(len(CONTENT))

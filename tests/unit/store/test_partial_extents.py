@@ -261,7 +261,7 @@ def test_room_that_went_meanwhile_is_made_up_for(store: Store) -> None:
 def test_what_lies_ahead_is_counted_also_when_the_next_flight_ends_early(tmp_path: Path) -> None:
     """It stays on the disk: the file is resumed uncut."""
     body = os.urandom(40_000)
-    store = Bench(tmp_path).open()
+    store = Bench(str(tmp_path)).open()
     partial = _begin(store, body)
     partial.write(body[:100])
     partial.write_at(8000, body[8000:])
