@@ -13,8 +13,10 @@ STAMP := $(VENV)/.installed
 S3_VENV := .venv-s3
 S3_STAMP := $(S3_VENV)/.installed
 SOURCES := mirror tests benchmarks
-# One process per core; a module's tests share its servers, so they stay together.
+# A module's tests share its servers, so they stay together. Many wait for processes as long as they
+# compute: `make test` takes one process more than there are cores.
 PYTEST_ARGS ?= -n auto --dist loadscope
+TEST_ARGS ?= -n $(shell expr $$(nproc) + 1) --dist loadscope
 
 .PHONY: demo run test check check-full s3-server bench soak fmt lock clean help
 
@@ -28,7 +30,7 @@ run: $(STAMP) ## the mirror with config/dev.toml, until Ctrl-C
 	@exec $(BIN)/rust-mirror serve --config config/dev.toml
 
 test: $(STAMP) $(S3_STAMP) ## unit, contract and scenario tests, but not those marked full (under 4 minutes)
-	@$(BIN)/python -m pytest -m "not full and not slow and not browser" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not full and not slow and not browser" $(TEST_ARGS)
 
 check: $(STAMP) ## format, lint, types, layers
 	@$(BIN)/ruff format --check $(SOURCES)

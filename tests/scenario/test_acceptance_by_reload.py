@@ -5,9 +5,13 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
+
 from mirror.simulator.process import SimulatorProcess
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import fetch
+
+pytestmark = pytest.mark.full  # `make check-full` runs it
 
 HEAD = "/dist/channel-rust-stable.toml"
 SETTINGS = {

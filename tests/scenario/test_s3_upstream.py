@@ -28,6 +28,8 @@ from tests.scenario.upstream_objects import (
     sha256_of,
 )
 
+pytestmark = pytest.mark.full  # `make check-full` runs it
+
 CHANNEL = "/dist/channel-rust-stable.toml"
 RELEASES = [
     CHANNEL,

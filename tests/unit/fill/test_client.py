@@ -300,7 +300,9 @@ class TestChecks:
             await keeper.kill()
             await eventually(lambda: not client.is_connected)
             client.check("a")
-            await eventually(lambda: repr(client._notices) == "<Notices 0 used, 0 to check, 0 to code>")
+            await eventually(
+                lambda: repr(client._notices) == "<Notices 0 used, 0 to check, 0 to code>"
+            )
             await keeper.start()
             await eventually(lambda: client.is_connected)
             client.check("a")

@@ -241,6 +241,7 @@ async def test_wishes_for_variants_reach_the_filler(keeper: Keeper) -> None:
             await asyncio.sleep(0)
 
 
+@pytest.mark.full
 async def test_a_worker_that_reads_nothing_is_cut_off(keeper: Keeper) -> None:
     peer = await keeper.peer()
     keeper_side = next(iter(keeper.server._connections))

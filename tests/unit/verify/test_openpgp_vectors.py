@@ -163,6 +163,7 @@ def _other_flips(vector: Vector) -> Iterator[bytes]:
 
 
 @needs_gpgv
+@pytest.mark.full
 def test_a_flip_elsewhere_is_never_judged_laxer_than_by_gpgv(gpgv: Gpgv) -> None:
     made = 0
     accepted = []
