@@ -182,16 +182,19 @@ class H2Streams(H2Outlet):
 
     def take_turn(self) -> None:
         """See `H2Outlet`."""
-        self._is_in_turn = True
         turns = self._turns
-        for _ in range(TURNS_PER_ROUND):
-            taker = None if self._must_wait else turns.next()
-            if taker is None:
-                break
-            taker.take_turn()
-            if not self._is_greeted and self.turn_bytes < TURN_BYTES:
-                self.turn_bytes = 0  # until the client speaks
-        self._is_in_turn = False
+        self._is_in_turn = True
+        try:
+            for _ in range(TURNS_PER_ROUND):
+                taker = None if self._must_wait else turns.next()
+                if taker is None:
+                    break
+                taker.take_turn()
+                if not self._is_greeted and self.turn_bytes < TURN_BYTES:
+                    self.turn_bytes = 0  # until the client speaks
+        finally:
+            # A fault in one stream leaves the others their turns.
+            self._is_in_turn = False
         self.flush()
         if self._is_closing:
             return

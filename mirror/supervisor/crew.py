@@ -92,6 +92,7 @@ class Crew:
             post, slot, config, kept, lambda ready: run(config, slot, station, ready)
         )
         child.tls = station.tls
+        child.sockets_total = len(station.listening)
         return child
 
     def start_keeper(self, post: Post, config: Config, *, is_first: bool) -> Child:

@@ -48,6 +48,7 @@ class Child:
     started_at: float
     ready_fd: int
     tls: Credentials | None = None  # that it accepts with; the keeper has none
+    sockets_total: int = 0  # that it accepts on
     phase: Phase = Phase.STARTING
     kill_at: float | None = None
     is_killed: bool = False

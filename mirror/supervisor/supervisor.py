@@ -180,8 +180,13 @@ class Supervisor:
         child = post.child
         if child is None:
             return False
-        has_old_tls = post.lane != KEEPER_LANE and child.tls is not self._trial.tls
-        return child.config is not self._trial.config or has_old_tls
+        if child.config is not self._trial.config:
+            return True
+        if post.lane == KEEPER_LANE:
+            return False
+        # The heir of removed lanes, whose successor with their sockets did not live.
+        lacks_sockets = child.sockets_total < len(self._station_of(post).listening)
+        return child.tls is not self._trial.tls or lacks_sockets
 
     def _resize(self, count: int) -> None:
         count = max(1, min(count, MAX_WORKERS))
