@@ -292,6 +292,18 @@ def test_number_of_workers_follows_ttin_ttou_and_reload(tmp_path: Path) -> None:
         family.worker_pids(3)
 
 
+def test_removed_lane_finds_an_heir_although_a_first_successor_died(tmp_path: Path) -> None:
+    with running(tmp_path, 2) as family:
+        family.address()
+        (tmp_path / "mode").write_text("crash")
+        family.tell(signal.SIGTTOU)
+        family.wait("successor-failed")
+        (tmp_path / "mode").write_text("")
+        family.wait("process-ready", 4)  # the keeper, two workers, the heir
+        for _ in range(40):
+            family.ask()
+
+
 def test_last_worker_stays_whatever_is_asked(tmp_path: Path) -> None:
     with running(tmp_path, 1) as family:
         before = family.ask()
