@@ -265,26 +265,52 @@ def test_spoiled_bytes_lie_in_quarantine_until_the_good_object_is_here(
 # A body that breaks off upstream goes on inside the fill: the client sees one whole response.
 
 CUT_AT = 600_000
+RESETS_MAX = 8
 
 
-@pytest.mark.parametrize("how", ["fin", "rst"])
-def test_body_cut_upstream_goes_on_by_range_under_its_entity_tag(
+def cut_fetch(
     how: str, mirror: Edge, upstream: SimulatorProcess
-) -> None:
+) -> tuple[Archive, list[dict[str, Any]]]:
+    """Fetch an archive whose first transfer breaks off; return it and what upstream was asked."""
     archive = fresh_archive(1_000_000)
+    name = f"cut {archive.path}"
     upstream.control.faults(
-        {"kind": "cut", "path": archive.path, "at": CUT_AT, "how": how, "count": 1, "name": "cut"}
+        {"kind": "cut", "path": archive.path, "at": CUT_AT, "how": how, "count": 1, "name": name}
     )
     assert digests([fetch(mirror.port, archive.path)]) == {(200, True, archive.sha256)}
-    assert upstream.control.faults_fired()["cut"] == 1
-    first, second = log_of(upstream, archive.path)
+    assert upstream.control.faults_fired()[name] == 1
+    return archive, log_of(upstream, archive.path)
+
+
+def check_continuation(
+    archive: Archive, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> int:
+    """Return where the second transfer began, which must go on with the first one's version."""
     assert second["fields"]["if-range"] == archive.content.etag
     start = int(second["fields"]["range"].removeprefix("bytes=").removesuffix("-"))
     assert second["status"] == 206
-    assert 0 < start <= CUT_AT  # a reset may destroy bytes that were under way
     assert (first["content_bytes"], second["content_bytes"]) == (CUT_AT, archive.length - start)
-    if how == "fin":
-        assert start == CUT_AT
+    return start
+
+
+def test_body_cut_upstream_goes_on_by_range_under_its_entity_tag(
+    mirror: Edge, upstream: SimulatorProcess
+) -> None:
+    archive, (first, second) = cut_fetch("fin", mirror, upstream)
+    assert check_continuation(archive, first, second) == CUT_AT
+
+
+def test_body_reset_upstream_goes_on_by_range_with_what_the_reset_left(
+    mirror: Edge, upstream: SimulatorProcess
+) -> None:
+    """A reset may destroy what was under way: all of it, and then the whole is asked for again."""
+    for _ in range(RESETS_MAX):
+        archive, (first, second) = cut_fetch("rst", mirror, upstream)
+        if "range" in second["fields"]:
+            assert 0 < check_continuation(archive, first, second) <= CUT_AT
+            return
+        assert second["status"] == 200
+    pytest.fail(f"{RESETS_MAX} resets left nothing to go on with")
 
 
 def test_body_that_stalls_upstream_goes_on_after_the_read_timeout(
