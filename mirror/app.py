@@ -29,6 +29,7 @@ import uvloop
 
 import mirror
 from mirror.accounting.counters import Counters
+from mirror.accounting.layout import layout_of
 from mirror.addresses import parse_listen
 from mirror.child import KEEPER_SOCKET, stop_event
 from mirror.clock import SystemClock
@@ -162,7 +163,7 @@ async def _worker(
 ) -> int:
     events = open_events(process_name(slot), config.state.path)
     clock = SystemClock()
-    counters = Counters.open(config.state.path, slot)
+    counters = Counters.open(config.state.path, slot, layout_of())
     page = programs.page
     reader = StoreReader(config.store.path, page=page)
     client = KeeperClient(

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirror.accounting.counters import KEEPER_SLOT, Counters
+from mirror.accounting.layout import layout_of
 from mirror.accounting.totals import read_totals
 from mirror.accounting.traffic import UpstreamTraffic
 from mirror.addresses import parse_listen
@@ -98,7 +99,7 @@ async def _open(
     clock, state_path = SystemClock(), config.state.path
     await _check_key_file(config, inherited, events)
     started_at = clock.now()
-    counters = Counters.open(state_path, KEEPER_SLOT)
+    counters = Counters.open(state_path, KEEPER_SLOT, layout_of())
     stack.callback(counters.close)
     store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events)
     stack.callback(store.close)

@@ -184,6 +184,23 @@ class Freshness(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     client_floor: DurationOrZero = DurationOrZero(5)
 
 
+class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    access: str = ""  # the file of the access log; empty: none
+    sample_one_in: int = 1  # of the requests that nothing was wrong with
+    buffer: ByteSize = ByteSize(4 << 20)  # per process; what a slow disk leaves over it is dropped
+
+
+class Accounting(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    groups: str = ""  # file: which clients belong together; empty: all are "other"
+    prices: str = ""  # file: what upstream traffic costs; empty: the example that comes along
+    minutes_kept: Duration = Duration(2 * 86400)  # for the dashboard
+    hours_kept: Duration = Duration(90 * 86400)
+    days_kept: Duration = Duration(10 * 365 * 86400)  # growth is told year on year
+    top_objects: int = 100  # kept per day
+    sampled_objects: int = 8192  # from which other disk sizes are judged; about 200 bytes each
+    downloads: bool = False  # count served crate downloads per version, for `report downloads`
+
+
 class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     serve: Serve = Serve()
     control: Control = Control()
@@ -192,4 +209,6 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     upstream: Upstream = Upstream()
     trust: Trust = Trust()
     freshness: Freshness = Freshness()
+    log: Log = Log()
+    accounting: Accounting = Accounting()
     origin: tuple[dict[str, object], ...] = ()  # not available in this version

@@ -307,6 +307,10 @@ def _directory(value: object) -> str:
     return "" if text and "\0" not in text else "the path of a directory"
 
 
+def _file(value: object) -> str:
+    return "the path of a file" if "\0" in str(value) else ""
+
+
 def _state_directory(value: object) -> str:
     longest = posixpath.join(str(value), LONGEST_SOCKET_NAME)
     if len(longest.encode("utf-8", "surrogateescape")) > MAX_SOCKET_PATH_BYTES:
@@ -358,5 +362,11 @@ _RULES: dict[str, Rule] = {
     "trust.accept": _each(_acceptance),
     "trust.legacy_before_date": _date,
     "trust.legacy_before_version": _minor_version,
+    "log.access": _file,
+    "log.sample_one_in": _between(1, 1 << 20),
+    "accounting.groups": _file,
+    "accounting.prices": _file,
+    "accounting.top_objects": _between(0, 10_000),
+    "accounting.sampled_objects": _between(256, 1 << 20),
     "origin": _unavailable,
 }

@@ -1,20 +1,20 @@
 """Counters in memory-mapped files: one per process slot, never reset, surviving `kill -9`.
 
-    0        8        16       24       32
-    +--------+--------+--------+--------+------------------------------------
-    | magic  | version| slot   | cells  | cells: unsigned 64-bit, machine order
-    +--------+--------+--------+--------+------------------------------------
-
-    cells = for each group (the content classes in their order, then OTHER):
-              for each outcome in its order: requests, content bytes, head bytes
-            then for each content class: upstream requests, content bytes received, 304 answers
+    0        8        16       24       32              48       56
+    +--------+--------+--------+--------+----------------+--------+----------+----------------
+    | magic  | version| slot   | cells  | id             | head   | layout   | cells: unsigned
+    |        |        |        |        | (random)       | bytes  | (JSON)   | 64-bit, machine
+    |        |        |        |        |                |        |          | order
+    +--------+--------+--------+--------+----------------+--------+----------+----------------
 
 Rules:
 1. One writer per file: a lock says so. While a slot's former worker drains, its successor writes
    the slot's next file (`counters.3.1`), so no increment is lost between the two.
-2. A cell only grows, by `view[row] += n`: 0.08 us in a loop, no system call, no lock (a store of
-   8 aligned bytes is not torn). Readers see each cell whole, and cells of one moment roughly.
-3. The layout is fixed by `LAYOUT_VERSION`; a file of another one is refused, never reinterpreted.
+2. A cell only grows, without a system call or lock (a store of 8 aligned bytes is not torn).
+   Readers see each cell whole, and cells of one moment roughly.
+3. A file keeps the layout that it was made with. A process whose configuration asks for another one
+   takes the slot's next file; readers add up by name, so nothing is lost and nothing misread.
+4. The id says which file it is: a file that was removed and made again counts from zero.
 
 Units: bytes actually sent or received; slot -1 is the keeper.
 Does not: survive power loss to the last second (nothing here calls fsync).
@@ -24,113 +24,94 @@ Runs in: worker and keeper (each its own file); readers: keeper, commands.
 from __future__ import annotations
 
 import contextlib
-import enum
 import fcntl
+import glob
 import mmap
 import os
+import secrets
 import struct
+from dataclasses import dataclass
 
+import orjson
+
+from mirror.accounting.layout import (
+    OTHER,
+    CellName,
+    Layout,
+    Outcome,
+    Section,
+    layout_of_version_1,
+)
 from mirror.errors import StoreError
 from mirror.route.route import ContentClass
 
 MAGIC = b"RMCOUNTS"
-LAYOUT_VERSION = 1
+VERSION = 2
 KEEPER_SLOT = -1
 FILE_PREFIX = "counters."
-FILES_PER_SLOT = 16  # drains that overlap; each is bounded by `drain_timeout`
-_HEAD = struct.Struct("=8sQqQ")
+FILES_PER_SLOT = 64  # drains that overlap, and layouts that were in use before
+MAX_HEAD_BYTES = 1 << 20  # 64 groups and 32 URLs make some 10 KB
+_START = struct.Struct("=8sQqQ")  # as version 1 has it
+_REST = struct.Struct("=16sQ")
+_HEAD_AT = _START.size + _REST.size
+_MOVE_AWAY = "move it away; the counters begin at zero then"
 
 
-class Outcome(enum.Enum):
-    """How a request ended; the order is the layout."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterFile:
+    """What one file says at one moment."""
 
-    HIT = "hit"
-    MISS = "miss"
-    STALE = "stale"  # served stale: upstream is away
-    REVALIDATED = "revalidated"
-    COLLAPSED = "collapsed"  # another request's flight brought it
-    NEGATIVE = "negative"  # 404 of an object that does not exist
-    REFUSED = "refused"  # every other 4xx
-    FAILED = "failed"  # 5xx and aborted transfers
+    path: str
+    id: str
+    slot: int
+    layout: Layout
+    cells: tuple[int, ...]
 
-
-CLASSES = tuple(ContentClass)
-OUTCOMES = tuple(Outcome)
-SERVED_CELLS = 3  # requests, content bytes, head bytes
-FETCHED_CELLS = 3  # requests, content bytes, 304 answers
-_GROUPS = len(CLASSES) + 1  # OTHER: what has no content class (the front page, unknown paths)
-FETCHED_AT = _GROUPS * len(OUTCOMES) * SERVED_CELLS
-CELLS = FETCHED_AT + len(CLASSES) * FETCHED_CELLS
-FILE_BYTES = _HEAD.size + CELLS * 8
-
-
-def served_row(content_class: ContentClass | None, outcome: Outcome) -> int:
-    """Return the index of the first of the row's three cells; None: no content class."""
-    group = len(CLASSES) if content_class is None else CLASSES.index(content_class)
-    return (group * len(OUTCOMES) + OUTCOMES.index(outcome)) * SERVED_CELLS
-
-
-def fetched_row(content_class: ContentClass) -> int:
-    """Return the index of the first of the class's three upstream cells."""
-    return FETCHED_AT + CLASSES.index(content_class) * FETCHED_CELLS
+    def named(self) -> dict[CellName, int]:
+        """Return the cells that are not zero, by name."""
+        return self.layout.named(self.cells)
 
 
 class Counters:
     """One process's counters. On a hot path keep `view` and a row: `view[row] += 1`."""
 
-    def __init__(self, path: str, descriptor: int, memory: mmap.mmap) -> None:
+    def __init__(
+        self, path: str, descriptor: int, memory: mmap.mmap, head_bytes: int, layout: Layout
+    ) -> None:
         """Use `Counters.open`."""
         self.path = path
+        self.layout = layout
         self._descriptor = descriptor
         self._memory = memory
         self._whole = memoryview(memory)
-        self._cells = self._whole[_HEAD.size :]
+        self._cells = self._whole[head_bytes:]
         self.view: memoryview[int] = self._cells.cast("Q")
-        # By value: hashing an enum member is a Python call, hashing its string is cached.
-        self._rows = {
-            content_class.value if content_class else None: {
-                outcome.value: served_row(content_class, outcome) for outcome in OUTCOMES
-            }
-            for content_class in (*CLASSES, None)
-        }
 
     @classmethod
-    def open(cls, state_path: str, slot: int) -> Counters:
-        """Open (or make) the slot's file and lock it; must be called after the fork.
+    def open(cls, state_path: str, slot: int, layout: Layout) -> Counters:
+        """Open (or make) the slot's file of this layout and lock it; must be called after the fork.
 
-        Raises: StoreError when the file is of another layout, or cannot be used.
+        Raises: StoreError when it cannot be used.
         """
         for number in range(FILES_PER_SLOT):
             path = os.path.join(state_path, file_name(slot, number))
             try:
-                descriptor = _locked(path, slot)
+                opened = _open(path, slot, layout)
             except OSError as exc:
-                raise StoreError(path, exc.strerror or "cannot be opened", noun="state") from exc
-            if descriptor is not None:
-                return _mapped(path, descriptor, slot)
+                raise StoreError(path, exc.strerror or "cannot be used", noun="state") from exc
+            if opened is not None:
+                return opened
         raise StoreError(
-            state_path, f"{FILES_PER_SLOT} processes count for slot {slot} already", noun="state"
+            state_path,
+            f"{FILES_PER_SLOT} counters files of slot {slot} are in use or of other layouts",
+            hint="restart the mirror: files whose sums are in the ledger are removed",
+            noun="state",
         )
 
     def row(self, content_class: ContentClass | None, outcome: Outcome) -> int:
-        """Return the row's index in `view`: requests, content bytes, head bytes."""
-        return served_row(content_class, outcome)
-
-    def add(
-        self,
-        content_class: ContentClass | None,
-        outcome: Outcome,
-        requests: int = 1,
-        content_bytes: int = 0,
-        head_bytes: int = 0,
-    ) -> None:
-        """Add to one row; three times the cost of the bare increments (0.5 us)."""
-        key = None if content_class is None else content_class._value_
-        row = self._rows[key][outcome._value_]
-        view = self.view
-        view[row] += requests
-        view[row + 1] += content_bytes
-        view[row + 2] += head_bytes
+        """Return the row's index in `view`, of clients that belong to no group."""
+        word = OTHER if content_class is None else content_class.value
+        return self.layout.row("served", OTHER, word, outcome.value)
 
     def close(self) -> None:
         """Unmap and unlock; idempotent. The file stays."""
@@ -151,56 +132,115 @@ def file_name(slot: int, number: int) -> str:
     return f"{base}.{number}" if number else base
 
 
-def check_head(path: str, content: bytes) -> None:
-    """Raises: StoreError when `content` does not begin as a file of this layout."""
-    if len(content) == FILE_BYTES:
-        magic, version, _, cells = _HEAD.unpack_from(content)
-        if (magic, version, cells) == (MAGIC, LAYOUT_VERSION, CELLS):
-            return
-        if magic == MAGIC and version != LAYOUT_VERSION:
-            raise StoreError(
-                path,
-                f"layout version {version}, this program writes {LAYOUT_VERSION}",
-                hint="run the version that wrote it, or move the file away (its sums are lost)",
-                noun="state",
-                retryable=False,
-            )
-    raise StoreError(
-        path,
-        "is not a counters file",
-        hint="move it away; the counters begin at zero then",
-        noun="state",
-        retryable=False,
-    )
+def counter_paths(state_path: str) -> list[str]:
+    """Return the paths of all counters files."""
+    return sorted(glob.glob(os.path.join(glob.escape(state_path), FILE_PREFIX + "*")))
 
 
-def _locked(path: str, slot: int) -> int | None:
-    """Return the locked descriptor of a file with a head; None when another process has it."""
+def read_counters(path: str) -> CounterFile | None:
+    """Read one file; its process may go on counting. None: there is none, or it is being made.
+
+    Raises: StoreError for a file that cannot be read, or is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    except OSError as exc:
+        raise StoreError(path, exc.strerror or "cannot be read", noun="state") from exc
+    return _parse(path, content) if content else None
+
+
+def _open(path: str, slot: int, layout: Layout) -> Counters | None:
+    """Return the counters when the file is free and of this layout."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(path, flags, 0o600)
     try:
-        with contextlib.suppress(BlockingIOError):
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(descriptor).st_size == 0:
-                # One write: a process killed here leaves an empty file or a whole one.
-                head = _HEAD.pack(MAGIC, LAYOUT_VERSION, slot, CELLS)
-                os.pwrite(descriptor, head.ljust(FILE_BYTES, b"\0"), 0)
-            result, descriptor = descriptor, -1
-            return result
-        return None
+        except BlockingIOError:
+            return None
+        if not _is_at(path, descriptor):
+            return None  # removed by the keeper between the two calls
+        if os.fstat(descriptor).st_size == 0:
+            # One write: a process killed here leaves an empty file or a whole one.
+            os.pwrite(descriptor, _made(slot, layout), 0)
+        content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        if _parse(path, content).layout != layout:
+            return None
+        memory = mmap.mmap(descriptor, len(content), mmap.MAP_SHARED)
+        head_bytes = len(content) - layout.cells * 8
+        opened = Counters(path, descriptor, memory, head_bytes, layout)
+        descriptor = -1
+        return opened
     finally:
         if descriptor >= 0:
             os.close(descriptor)
 
 
-def _mapped(path: str, descriptor: int, slot: int) -> Counters:
+def _is_at(path: str, descriptor: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.stat(path).st_ino == os.fstat(descriptor).st_ino
+    return False
+
+
+def _made(slot: int, layout: Layout) -> bytes:
+    described = orjson.dumps(
+        [[each.name, each.dimensions, each.columns] for each in layout.sections]
+    )
+    head_bytes = -(-(_HEAD_AT + len(described)) // 8) * 8
+    head = _START.pack(MAGIC, VERSION, slot, layout.cells)
+    head += _REST.pack(secrets.token_bytes(16), head_bytes)
+    whole_bytes = head_bytes + layout.cells * 8
+    return (head + described.ljust(head_bytes - _HEAD_AT)).ljust(whole_bytes, b"\0")
+
+
+def _parse(path: str, content: bytes) -> CounterFile:
+    """Raises: StoreError."""
     try:
-        check_head(path, os.pread(descriptor, FILE_BYTES + 1, 0))
-        memory = mmap.mmap(descriptor, FILE_BYTES, mmap.MAP_SHARED)
-    except OSError as exc:
-        os.close(descriptor)
-        raise StoreError(path, exc.strerror or "cannot be mapped", noun="state") from exc
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return Counters(path, descriptor, memory)
+        magic, version, slot, cells = _START.unpack_from(content)
+        if magic != MAGIC:
+            raise ValueError("another magic")
+        if version == 1:
+            return _parsed(path, f"v1 {path}", slot, content[_START.size :], layout_of_version_1())
+        if version == VERSION:
+            identity, head_bytes = _REST.unpack_from(content, _START.size)
+            if not _HEAD_AT <= head_bytes <= MAX_HEAD_BYTES:
+                raise ValueError("a head of another length")
+            layout = _layout_of(content[_HEAD_AT:head_bytes])
+            if layout.cells != cells:
+                raise ValueError("another number of cells")
+            return _parsed(path, identity.hex(), slot, content[head_bytes:], layout)
+    except (struct.error, ValueError, TypeError) as exc:
+        raise _refused(path, "is not a counters file", _MOVE_AWAY) from exc
+    raise _refused(
+        path,
+        f"layout version {version}, this program writes {VERSION}",
+        "run the version that wrote it, or move the file away (its sums are lost)",
+    )
+
+
+def _refused(path: str, reason: str, hint: str) -> StoreError:
+    return StoreError(path, reason, hint=hint, noun="state", retryable=False)
+
+
+def _layout_of(described: bytes) -> Layout:
+    """Raises: ValueError, TypeError."""
+    return Layout(
+        sections=tuple(
+            Section(
+                name=str(name),
+                dimensions=tuple(tuple(map(str, names)) for names in dimensions),
+                columns=tuple(map(str, columns)),
+            )
+            for name, dimensions, columns in orjson.loads(described)
+        )
+    )
+
+
+def _parsed(path: str, identity: str, slot: int, content: bytes, layout: Layout) -> CounterFile:
+    if len(content) != layout.cells * 8:
+        raise ValueError("another length")
+    with memoryview(content).cast("Q") as view:
+        return CounterFile(path=path, id=identity, slot=slot, layout=layout, cells=tuple(view))

@@ -1,7 +1,8 @@
 """The sum over all counters files: what was served, what was fetched, what that saved.
 
 Rules:
-1. Absent files count nothing; a file of another layout is an error, for its sums would be missing.
+1. Absent files count nothing; a file that cannot be read is an error, for its sums would be
+   missing.
 2. Saved is content sent minus content received, per class; it is negative while the store warms
    up with objects that nobody asked for twice, and that is said, not hidden.
 
@@ -11,22 +12,12 @@ Runs in: keeper, commands.
 
 from __future__ import annotations
 
-import glob
-import os
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mirror.accounting.counters import (
-    CELLS,
-    CLASSES,
-    FILE_BYTES,
-    FILE_PREFIX,
-    OUTCOMES,
-    Outcome,
-    check_head,
-    fetched_row,
-    served_row,
-)
-from mirror.errors import StoreError
+from mirror.accounting.counters import counter_paths, read_counters
+from mirror.accounting.layout import OTHER, CellName, Outcome
 from mirror.route.route import ContentClass
 
 
@@ -44,30 +35,41 @@ class Fetched:
     not_modified: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """`cells` is the sum of all files, in the layout of `counters`."""
+    """Sums by name; see `layout`."""
 
-    cells: tuple[int, ...]
+    def __init__(self, named: Mapping[CellName, int]) -> None:
+        self.named = named
+        self._served: Counter[tuple[str, str, str]] = Counter()  # class, outcome, column
+        self._fetched: Counter[tuple[str, str]] = Counter()  # class, column
+        for name, value in named.items():
+            if name[0] == "served":
+                _, _group, content_class, outcome, column = name
+                self._served[content_class, outcome, column] += value
+            elif name[0] == "fetched":
+                _, _url, content_class, column = name
+                self._fetched[content_class, column] += value
 
     def served(self, content_class: ContentClass | None, outcome: Outcome | None = None) -> Served:
         """Return one row, or (outcome None) the sum of the class; class None: no content class."""
-        rows = [
-            served_row(content_class, each)
-            for each in (OUTCOMES if outcome is None else (outcome,))
-        ]
+        word = OTHER if content_class is None else content_class.value
+        outcomes = [each.value for each in (Outcome if outcome is None else (outcome,))]
+
+        def total(column: str) -> int:
+            return sum(self._served[word, each, column] for each in outcomes)
+
         return Served(
-            requests=sum(self.cells[row] for row in rows),
-            content_bytes=sum(self.cells[row + 1] for row in rows),
-            head_bytes=sum(self.cells[row + 2] for row in rows),
+            requests=total("requests"),
+            content_bytes=total("content_bytes"),
+            head_bytes=total("head_bytes"),
         )
 
     def fetched(self, content_class: ContentClass) -> Fetched:
-        row = fetched_row(content_class)
+        word = content_class.value
         return Fetched(
-            requests=self.cells[row],
-            content_bytes=self.cells[row + 1],
-            not_modified=self.cells[row + 2],
+            requests=self._fetched[word, "requests"],
+            content_bytes=self._fetched[word, "content_bytes"],
+            not_modified=self._fetched[word, "not_modified"],
         )
 
     def saved_bytes(self, content_class: ContentClass) -> int:
@@ -76,34 +78,23 @@ class Totals:
         return sent - self.fetched(content_class).content_bytes
 
     def saved_bytes_total(self) -> int:
-        return sum(self.saved_bytes(content_class) for content_class in CLASSES)
+        return sum(self.saved_bytes(content_class) for content_class in ContentClass)
 
     def __repr__(self) -> str:
-        return f"<Totals {sum(self.served(each).requests for each in (*CLASSES, None))} requests>"
+        requests = sum(
+            value for (_, _, column), value in self._served.items() if column == "requests"
+        )
+        return f"<Totals {requests} requests>"
 
 
 def read_totals(state_path: str) -> Totals:
     """Return the sum of all counters files; processes may go on counting meanwhile.
 
-    Raises: StoreError for a file that cannot be read or is of another layout.
+    Raises: StoreError for a file that cannot be read.
     """
-    cells = [0] * CELLS
-    for path in sorted(glob.glob(os.path.join(glob.escape(state_path), FILE_PREFIX + "*"))):
-        for index, value in enumerate(_read_cells(path)):
-            cells[index] += value
-    return Totals(cells=tuple(cells))
-
-
-def _read_cells(path: str) -> tuple[int, ...]:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(FILE_BYTES + 1)
-    except FileNotFoundError:
-        return ()
-    except OSError as exc:
-        raise StoreError(path, exc.strerror or "cannot be read", noun="state") from exc
-    if not content:
-        return ()  # made this moment by a process that has not written its head yet
-    check_head(path, content)
-    with memoryview(content)[FILE_BYTES - CELLS * 8 :].cast("Q") as view:
-        return tuple(view)
+    named: Counter[CellName] = Counter()
+    for path in counter_paths(state_path):
+        file = read_counters(path)
+        if file is not None:
+            named.update(file.named())
+    return Totals(named)

@@ -9,7 +9,8 @@ Runs in: keeper.
 
 from __future__ import annotations
 
-from mirror.accounting.counters import Counters, fetched_row
+from mirror.accounting.counters import Counters
+from mirror.accounting.layout import FETCHED_COLUMNS, OTHER
 from mirror.route.route import ContentClass, UpstreamName
 
 _RUSTUP_PREFIX = "/rustup/"
@@ -19,8 +20,11 @@ _CLASS_OF_POOL = {
 }
 
 
+_NOT_MODIFIED = FETCHED_COLUMNS.index("not_modified")
+
+
 class CountedLine:
-    """One class's three cells."""
+    """One row of the section "fetched"."""
 
     __slots__ = ("_row", "_view")
 
@@ -35,7 +39,7 @@ class CountedLine:
         self._view[self._row + 1] += content_bytes
 
     def not_modified(self) -> None:
-        self._view[self._row + 2] += 1
+        self._view[self._row + _NOT_MODIFIED] += 1
 
 
 class UpstreamTraffic:
@@ -43,7 +47,9 @@ class UpstreamTraffic:
 
     def __init__(self, counters: Counters) -> None:
         self._lines = {
-            content_class: CountedLine(counters.view, fetched_row(content_class))
+            content_class: CountedLine(
+                counters.view, counters.layout.row("fetched", OTHER, content_class.value)
+            )
             for content_class in ContentClass
         }
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mirror.accounting.counters import CLASSES, OUTCOMES, Outcome
+from mirror.accounting.layout import Outcome
 from mirror.accounting.totals import Totals
 from mirror.route.route import ContentClass
 
@@ -22,7 +22,7 @@ _UNANSWERED = (Outcome.REFUSED, Outcome.FAILED)
 
 def traffic_of(totals: Totals) -> dict[str, Any]:
     """Return one entry per content class, and `total`."""
-    classes = {each.value: _class_of(totals, each) for each in CLASSES}
+    classes = {each.value: _class_of(totals, each) for each in ContentClass}
     whole: dict[str, Any] = {
         name: sum(entry[name] for entry in classes.values())
         for name in next(iter(classes.values()))
@@ -30,7 +30,7 @@ def traffic_of(totals: Totals) -> dict[str, Any]:
     }
     outcomes = {
         outcome.value: sum(entry["outcomes"][outcome.value] for entry in classes.values())
-        for outcome in OUTCOMES
+        for outcome in Outcome
     }
     whole |= {"outcomes": outcomes, "hit_ratio": _hit_ratio(outcomes)}
     return {"classes": classes, "total": whole}
@@ -38,7 +38,7 @@ def traffic_of(totals: Totals) -> dict[str, Any]:
 
 def _class_of(totals: Totals, content_class: ContentClass) -> dict[str, Any]:
     served, fetched = totals.served(content_class), totals.fetched(content_class)
-    outcomes = {each.value: totals.served(content_class, each).requests for each in OUTCOMES}
+    outcomes = {each.value: totals.served(content_class, each).requests for each in Outcome}
     return {
         "requests": served.requests,
         "served_bytes": served.content_bytes,

@@ -9,7 +9,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.route.route import ContentClass
 from mirror.serve.ports import Counting
 

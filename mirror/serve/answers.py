@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
 from mirror.http.cache_status import cache_status, with_detail, with_ttl
 from mirror.http.freshness import age_s, ttl_s

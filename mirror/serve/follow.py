@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.errors import ErrorType
 from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody
 from mirror.fill.messages import Failed, FlightState

@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.errors import ErrorType
 from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask
 from mirror.route.route import ContentClass

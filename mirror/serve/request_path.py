@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.errors import ErrorType, RequestError
 from mirror.fill.plan import (
     OTHER_GENERATION,

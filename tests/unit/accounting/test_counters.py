@@ -12,58 +12,31 @@ from pathlib import Path
 import pytest
 
 from mirror.accounting.counters import (
-    CELLS,
-    CLASSES,
-    FETCHED_AT,
-    FILE_BYTES,
     FILES_PER_SLOT,
     KEEPER_SLOT,
-    LAYOUT_VERSION,
-    OUTCOMES,
+    MAGIC,
+    VERSION,
     Counters,
-    Outcome,
-    fetched_row,
-    served_row,
+    counter_paths,
+    read_counters,
 )
-from mirror.accounting.totals import Fetched, Served, Totals, read_totals
+from mirror.accounting.layout import Outcome, layout_of, layout_of_version_1
+from mirror.accounting.totals import Fetched, Served, read_totals
 from mirror.accounting.traffic import UpstreamTraffic, class_of
 from mirror.errors import StoreError
 from mirror.route.route import ContentClass
+from tests.counting import count
+
+LAYOUT = layout_of()
 
 
-def test_the_layout_is_version_1() -> None:
-    """A change of these numbers changes the meaning of files on disk: count the version up."""
-    assert (LAYOUT_VERSION, CELLS, FETCHED_AT, FILE_BYTES) == (1, 132, 120, 1088)
-    assert [each.value for each in CLASSES] == ["release", "rustup", "crate", "index"]
-    assert [each.value for each in OUTCOMES] == [
-        "hit",
-        "miss",
-        "stale",
-        "revalidated",
-        "collapsed",
-        "negative",
-        "refused",
-        "failed",
-    ]
-    assert served_row(ContentClass.RELEASE, Outcome.HIT) == 0
-    assert served_row(ContentClass.INDEX, Outcome.FAILED) == 93
-    assert served_row(None, Outcome.FAILED) == 117
-    assert fetched_row(ContentClass.INDEX) == 129
-
-
-def test_every_row_is_its_own() -> None:
-    rows = [served_row(each, outcome) for each in (*CLASSES, None) for outcome in OUTCOMES]
-    rows += [fetched_row(each) for each in CLASSES]
-    assert sorted(rows) == list(range(0, CELLS, 3))
-
-
-def test_rows_and_add_count_the_same(tmp_path: Path) -> None:
-    counters = Counters.open(str(tmp_path), 0)
+def test_a_row_is_requests_content_and_heads(tmp_path: Path) -> None:
+    counters = Counters.open(str(tmp_path), 0, LAYOUT)
     row = counters.row(ContentClass.CRATE, Outcome.HIT)
     counters.view[row] += 1
     counters.view[row + 1] += 100
-    counters.add(ContentClass.CRATE, Outcome.HIT, 2, 50, 7)
-    counters.add(None, Outcome.REFUSED)
+    count(counters, ContentClass.CRATE, Outcome.HIT, requests=2, content_bytes=50, head_bytes=7)
+    count(counters, None, Outcome.REFUSED)
     totals = read_totals(str(tmp_path))
     counters.close()
     assert totals.served(ContentClass.CRATE, Outcome.HIT) == Served(
@@ -76,8 +49,8 @@ def test_rows_and_add_count_the_same(tmp_path: Path) -> None:
 
 def test_counts_go_on_where_they_ended(tmp_path: Path) -> None:
     for expected in (1, 2, 3):
-        counters = Counters.open(str(tmp_path), 5)
-        counters.add(ContentClass.INDEX, Outcome.MISS)
+        counters = Counters.open(str(tmp_path), 5, LAYOUT)
+        count(counters, ContentClass.INDEX, Outcome.MISS)
         counters.close()
         counters.close()
         assert repr(counters).endswith("counters.5 closed>")
@@ -89,9 +62,12 @@ def test_counts_go_on_where_they_ended(tmp_path: Path) -> None:
 def test_counts_survive_sigkill(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from mirror.accounting.counters import Counters, ContentClass, Outcome\n"
-        "counters = Counters.open(sys.argv[1], 1)\n"
-        "counters.add(ContentClass.RUSTUP, Outcome.HIT, 9, 1 << 40)\n"
+        "from mirror.accounting.counters import Counters\n"
+        "from mirror.accounting.layout import Outcome, layout_of\n"
+        "from mirror.route.route import ContentClass\n"
+        "counters = Counters.open(sys.argv[1], 1, layout_of())\n"
+        "row = counters.row(ContentClass.RUSTUP, Outcome.HIT)\n"
+        "counters.view[row], counters.view[row + 1] = 9, 1 << 40\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -101,13 +77,13 @@ def test_counts_survive_sigkill(tmp_path: Path) -> None:
 
 
 def test_a_draining_worker_and_its_successor_count_into_two_files(tmp_path: Path) -> None:
-    former = Counters.open(str(tmp_path), 3)
-    successor = Counters.open(str(tmp_path), 3)
+    former = Counters.open(str(tmp_path), 3, LAYOUT)
+    successor = Counters.open(str(tmp_path), 3, LAYOUT)
     assert [former.path, successor.path] == [f"{tmp_path}/counters.3", f"{tmp_path}/counters.3.1"]
     for counters in (former, successor):
-        counters.add(ContentClass.CRATE, Outcome.HIT, 1, 10)
+        count(counters, ContentClass.CRATE, Outcome.HIT, content_bytes=10)
     former.close()
-    third = Counters.open(str(tmp_path), 3)
+    third = Counters.open(str(tmp_path), 3, LAYOUT)
     assert third.path == former.path
     successor.close()
     third.close()
@@ -115,44 +91,56 @@ def test_a_draining_worker_and_its_successor_count_into_two_files(tmp_path: Path
 
 
 def test_a_slot_has_a_bounded_number_of_files(tmp_path: Path) -> None:
-    opened = [Counters.open(str(tmp_path), 0) for _ in range(FILES_PER_SLOT)]
+    opened = [Counters.open(str(tmp_path), 0, LAYOUT) for _ in range(FILES_PER_SLOT)]
     with pytest.raises(StoreError, match="slot 0"):
-        Counters.open(str(tmp_path), 0)
+        Counters.open(str(tmp_path), 0, LAYOUT)
     for counters in opened:
         counters.close()
 
 
 def test_a_file_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
-    Counters.open(str(tmp_path), 0).close()
+    Counters.open(str(tmp_path), 0, LAYOUT).close()
     path = tmp_path / "counters.0"
     content = bytearray(path.read_bytes())
-    struct.pack_into("=Q", content, 8, 2)
+    struct.pack_into("=Q", content, 8, VERSION + 1)
     path.write_bytes(content)
     for attempt in (
-        lambda: Counters.open(str(tmp_path), 0),
+        lambda: Counters.open(str(tmp_path), 0, LAYOUT),
         lambda: read_totals(str(tmp_path)),
     ):
-        with pytest.raises(StoreError, match="layout version 2, this program writes 1") as caught:
+        with pytest.raises(StoreError, match="layout version 3, this program writes 2") as caught:
             attempt()
         assert caught.value.source == str(path)
         assert not caught.value.retryable
 
 
-@pytest.mark.parametrize("content", [b"x", bytes(FILE_BYTES), b"RMCOUNTS", b"y" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x",
+        bytes(1088),
+        MAGIC,
+        b"y" * 5000,
+        struct.pack("=8sQqQ16sQ", MAGIC, VERSION, 0, 1, bytes(16), 1 << 40),
+        struct.pack("=8sQqQ16sQ", MAGIC, VERSION, 0, 1, bytes(16), 64) + b'["a"]   ' + bytes(8),
+        struct.pack("=8sQqQ16sQ", MAGIC, VERSION, 0, 2, bytes(16), 64) + b"[]      " + bytes(8),
+        struct.pack("=8sQqQ16sQ", MAGIC, VERSION, 0, 0, bytes(16), 64) + b"[]      " + bytes(8),
+    ],
+)
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "counters.0").write_bytes(content)
     with pytest.raises(StoreError, match="is not a counters file"):
-        Counters.open(str(tmp_path), 0)
+        Counters.open(str(tmp_path), 0, LAYOUT)
     with pytest.raises(StoreError, match="is not a counters file"):
         read_totals(str(tmp_path))
 
 
 def test_what_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="No such file"):
-        Counters.open(str(tmp_path / "absent"), 0)
+        Counters.open(str(tmp_path / "absent"), 0, LAYOUT)
     (tmp_path / "counters.0").mkdir()
     with pytest.raises(StoreError, match="Is a directory"):
-        Counters.open(str(tmp_path), 0)
+        Counters.open(str(tmp_path), 0, LAYOUT)
     with pytest.raises(StoreError, match="Is a directory"):
         read_totals(str(tmp_path))
 
@@ -160,12 +148,12 @@ def test_what_cannot_be_opened_is_a_store_error(tmp_path: Path) -> None:
 def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "counters.0").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError):
-        Counters.open(str(tmp_path), 0)
+        Counters.open(str(tmp_path), 0, LAYOUT)
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_without_files_everything_is_zero(tmp_path: Path) -> None:
-    assert read_totals(str(tmp_path)) == Totals(cells=(0,) * CELLS)
+    assert read_totals(str(tmp_path)).named == {}
     assert read_totals(str(tmp_path / "absent")).saved_bytes_total() == 0
     (tmp_path / "counters.7").touch()  # made this moment, without its head
     (tmp_path / "counters.8").symlink_to(tmp_path / "gone")
@@ -173,12 +161,12 @@ def test_without_files_everything_is_zero(tmp_path: Path) -> None:
 
 
 def test_saved_is_sent_minus_received_over_all_processes(tmp_path: Path) -> None:
-    workers = [Counters.open(str(tmp_path), slot) for slot in (0, 1)]
-    keeper = Counters.open(str(tmp_path), KEEPER_SLOT)
+    workers = [Counters.open(str(tmp_path), slot, LAYOUT) for slot in (0, 1)]
+    keeper = Counters.open(str(tmp_path), KEEPER_SLOT, LAYOUT)
     assert keeper.path.endswith("counters.keeper")
     for worker in workers:
-        worker.add(ContentClass.CRATE, Outcome.HIT, 1, 1000)
-        worker.add(ContentClass.CRATE, Outcome.MISS, 1, 500)
+        count(worker, ContentClass.CRATE, Outcome.HIT, content_bytes=1000)
+        count(worker, ContentClass.CRATE, Outcome.MISS, content_bytes=500)
     traffic = UpstreamTraffic(keeper)
     line = traffic.line("crates", "/crates/a/a-1.0.0.crate")
     line.request()
@@ -212,3 +200,52 @@ def test_saved_is_sent_minus_received_over_all_processes(tmp_path: Path) -> None
 )
 def test_traffic_belongs_to_a_class(pool: str, path: str, expected: ContentClass) -> None:
     assert class_of(pool, path) is expected
+
+
+def test_another_layout_gets_a_file_of_its_own_and_both_count(tmp_path: Path) -> None:
+    grouped = layout_of(("ci",))
+    for layout in (LAYOUT, grouped, LAYOUT, grouped):
+        counters = Counters.open(str(tmp_path), 0, layout)
+        assert counters.layout == layout
+        count(counters, ContentClass.CRATE, Outcome.HIT)
+        counters.close()
+    assert [Path(path).name for path in counter_paths(str(tmp_path))] == [
+        "counters.0",
+        "counters.0.1",
+    ]
+    assert read_totals(str(tmp_path)).served(ContentClass.CRATE).requests == 4
+
+
+def test_a_file_of_version_1_is_read_and_left_alone(tmp_path: Path) -> None:
+    layout = layout_of_version_1()
+    cells = [0] * layout.cells
+    row = layout.row("served", "other", "rustup", "miss")
+    cells[row : row + 3] = 1, 20, 300
+    path = tmp_path / "counters.0"
+    path.write_bytes(struct.pack(f"=8sQqQ{layout.cells}Q", MAGIC, 1, 0, layout.cells, *cells))
+    counters = Counters.open(str(tmp_path), 0, LAYOUT)
+    count(counters, ContentClass.RUSTUP, Outcome.MISS)
+    counters.close()
+    assert counters.path == f"{path}.1"
+    served = read_totals(str(tmp_path)).served(ContentClass.RUSTUP, Outcome.MISS)
+    assert served == Served(requests=2, content_bytes=20, head_bytes=300)
+
+
+def test_a_file_made_again_has_another_id(tmp_path: Path) -> None:
+    identities = set()
+    for _ in range(2):
+        Counters.open(str(tmp_path), 0, LAYOUT).close()
+        file = read_counters(f"{tmp_path}/counters.0")
+        assert file is not None
+        identities.add(file.id)
+        os.unlink(file.path)
+    assert len(identities) == 2
+
+
+def test_a_file_that_was_removed_while_it_was_opened_is_not_counted_into(tmp_path: Path) -> None:
+    counters = Counters.open(str(tmp_path), 0, LAYOUT)
+    os.unlink(counters.path)
+    successor = Counters.open(str(tmp_path), 0, LAYOUT)
+    assert successor.path == counters.path
+    counters.close()
+    successor.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mirror.accounting.counters import Counters, Outcome
+from mirror.accounting.counters import Counters
+from mirror.accounting.layout import Outcome, layout_of
 from mirror.accounting.totals import read_totals
 from mirror.config import Config, State
 from mirror.control.status import KeeperView, StatusSource, build_status
@@ -13,6 +14,7 @@ from mirror.control.traffic import traffic_of
 from mirror.events import open_events
 from mirror.route.route import ContentClass
 from mirror.store.page import KEEPER_SLOT, SharedPage
+from tests.counting import count
 
 NOW, MONOTONIC = 2_000_000_000.0, 500.0
 
@@ -92,10 +94,10 @@ def test_events_and_traffic_are_in_it(tmp_path: Path) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     open_events("keeper", str(tmp_path), stderr_fd=null).error("digest-mismatch", key="k")
     os.close(null)
-    counters = Counters.open(str(tmp_path), 0)
-    counters.add(ContentClass.CRATE, Outcome.HIT, requests=3, content_bytes=30)
-    counters.add(ContentClass.CRATE, Outcome.MISS, requests=1, content_bytes=10)
-    counters.add(ContentClass.CRATE, Outcome.REFUSED, requests=5)
+    counters = Counters.open(str(tmp_path), 0, layout_of())
+    count(counters, ContentClass.CRATE, Outcome.HIT, requests=3, content_bytes=30)
+    count(counters, ContentClass.CRATE, Outcome.MISS, requests=1, content_bytes=10)
+    count(counters, ContentClass.CRATE, Outcome.REFUSED, requests=5)
     counters.close()
     document = build_status(source(tmp_path))
     assert document["events"][-1]["key"] == "k"

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from mirror.accounting.counters import Counters, Outcome
+from mirror.accounting.counters import Counters
+from mirror.accounting.layout import Outcome, layout_of
 from mirror.config import Config, DurationOrZero, Freshness, Serve
 from mirror.fill.bodies import InlineBody, Reply
 from mirror.fill.messages import Ask, Failed
@@ -358,7 +359,7 @@ async def running_worker(
     keeper = FakeKeeper() if beside is None else beside.keeper
     page_path, slot = str(path / "shared.page"), 1 if beside is None else 2
     page = SharedPage.create(page_path, 4) if beside is None else SharedPage.attach(page_path)
-    counters = Counters.open(str(path), slot)
+    counters = Counters.open(str(path), slot, layout_of())
     listening = listening_socket()
     port = listening.getsockname()[1]
     tls_listening = None if tls is None else listening_socket()

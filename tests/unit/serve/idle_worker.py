@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from mirror.accounting.counters import Counters
+from mirror.accounting.layout import layout_of
 from mirror.config import Config
 from mirror.serve.connection import Connection
 from mirror.serve.worker import Worker
@@ -28,7 +29,7 @@ class IdleWorker:
         self.keeper = FakeKeeper()
         self.log = RecordingLog()
         self.page = SharedPage.create(str(path / "shared.page"), 4)
-        self.counters = Counters.open(str(path), 1)
+        self.counters = Counters.open(str(path), 1, layout_of())
         self.worker = Worker(
             config or Config(),
             1,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.route.route import ContentClass
 from tests.unit.serve.fakes import CRATE_KEY, CRATE_TARGET, INDEX_KEY, Bench, running_worker

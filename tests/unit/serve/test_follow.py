@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.config import Config, Trust
 from mirror.fill.bodies import GrowingBody, InlineBody
 from mirror.fill.messages import Ask, Failed, FlightState, GrowingAnswer, Progress, Purpose

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.config import Config, DurationOrZero, Freshness
 from mirror.errors import ErrorType
 from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.fill.bodies import GrowingBody, InlineBody, Reply
 from mirror.fill.messages import Ask, Failed, FlightState, GrowingAnswer, Progress
 from mirror.route.route import ContentClass

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.config import Config, Trust
 from mirror.route.route import ContentClass
 from mirror.serve.segment_exchange import HELD_S

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from mirror.accounting.counters import Counters
+from mirror.accounting.layout import layout_of
 from mirror.cli.dev_certificates import Made
 from mirror.config import Config
 from mirror.serve.connection import HotPath
@@ -88,7 +89,7 @@ def opened(tmp_path: Path, made: Made) -> Opened:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(made.certificate, made.private_key)
         page = SharedPage.create(str(tmp_path / "shared.page"), 2)
-        counters = Counters.open(str(tmp_path), 1)
+        counters = Counters.open(str(tmp_path), 1, layout_of())
         shared = Shared(
             config,
             reader=FakeReader(tmp_path),

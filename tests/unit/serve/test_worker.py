@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mirror.accounting.counters import Outcome
+from mirror.accounting.layout import Outcome
 from mirror.route.route import ContentClass
 from tests.unit.serve.fakes import INDEX_KEY, INDEX_TARGET, running_worker
 
