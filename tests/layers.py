@@ -27,7 +27,8 @@ GROUND = ("errors", "clock", "config", "events", "units", "addresses", "acceptan
 ROOMS: dict[str, tuple[str, ...]] = {
     "errors": (),
     "clock": (),
-    "events": (),
+    "event_hints": (),
+    "events": ("event_hints",),
     "units": ("errors",),
     "addresses": ("errors",),
     "acceptances": (),
@@ -48,13 +49,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "fill": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream"),
     "serve": (*GROUND, "http", "route", "accounting", "store", "fill"),
     "jobs": (*GROUND, "http", "route", "accounting", "verify", "store", "upstream", "fill"),
-    "control": (*GROUND, "route", "accounting", "store", "fill", "jobs"),
+    "control": (*GROUND, "http", "route", "accounting", "store", "fill", "jobs"),
     "simulator": (*GROUND, "http"),
+    "doctor": ("errors",),
     # It keeps the sockets and starts the others through a Protocol that `app` fulfils.
     "supervisor": (*GROUND, "config_rules", "config_sources", "store"),
 }
 # These build concrete things and may import every room.
-BUILDERS = ("__main__", "app", "app_keeper", "loops", "cli")
+BUILDERS = ("__main__", "app", "app_books", "app_control", "app_keeper", "loops", "cli")
 
 # (room, room) -> the only modules of the second that the first may know.
 DOORS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -83,6 +85,31 @@ PURE = (
     "mirror.route.*",
     "mirror.verify.*",
     "mirror.accounting.layout",
+    "mirror.accounting.log_lines",
+    "mirror.accounting.provider_ranges",
+    "mirror.accounting.records",
+    "mirror.accounting.history",
+    "mirror.accounting.costs",
+    "mirror.accounting.days",
+    "mirror.accounting.download_lines",
+    "mirror.accounting.figures",
+    "mirror.accounting.forecast",
+    "mirror.accounting.money",
+    "mirror.accounting.prices",
+    "mirror.accounting.report",
+    "mirror.accounting.report_charts",
+    "mirror.accounting.report_document",
+    "mirror.accounting.report_notes",
+    "mirror.accounting.report_projection",
+    "mirror.accounting.report_rows",
+    "mirror.accounting.report_sections",
+    "mirror.accounting.report_text",
+    "mirror.accounting.report_words",
+    "mirror.accounting.sampling",
+    "mirror.accounting.small_store",
+    "mirror.accounting.curve",
+    "mirror.accounting.frequent",
+    "mirror.accounting.uses",
     "mirror.store.entry",
     "mirror.store.eviction",
     "mirror.store.extents",
@@ -108,6 +135,7 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "http": ("hpack",),
     "route": (),
     "accounting": ("orjson",),
+    "accounting.report_page": ("jinja2", "markupsafe"),  # no worker loads it
     "verify": ("cryptography", "msgspec", "orjson"),  # signatures; index lines at parser speed
     "store": ("apsw", "orjson", "msgspec"),
     "upstream": ("aiohttp", "yarl"),
@@ -121,7 +149,8 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "fill.client": ("msgspec",),
     "serve": ("httptools", "orjson"),
     "jobs": (),
-    "control": ("aiohttp", "orjson", "msgspec"),
+    "control": ("aiohttp", "orjson", "msgspec", "prometheus_client"),
+    "doctor": (),
     "simulator": ("aiohttp", "cryptography", "orjson", "msgspec", "uvloop"),
     "app": ("uvloop", "aiohttp", "structlog"),
     "supervisor": ("msgspec",),  # compares two configurations

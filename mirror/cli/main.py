@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import sys
-import traceback
 
 import click
 
@@ -30,6 +30,8 @@ _COMMANDS = {
     "config": ("mirror.cli.config", "config", "Show or check the configuration."),
     "status": ("mirror.cli.status", "status", "Show how a running mirror is doing."),
     "verify": ("mirror.cli.verify", "verify", "Check what is stored again; say who vouches."),
+    "report": ("mirror.cli.report", "report", "Say what was saved, and what that is worth."),
+    "doctor": ("mirror.cli.doctor", "doctor", "Find what passes the mirror by on this machine."),
     "dev-cert": ("mirror.cli.dev_cert", "dev_cert", "Make a CA and a certificate for trials."),
     "version": ("mirror.cli.version", "version", "Print the version."),
 }
@@ -73,6 +75,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit."""
+    _buffer_output()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -93,7 +96,7 @@ def run(arguments: list[str]) -> int:
             click.echo(f"hint: {exc.hint}", err=True)
         return 1
     except OSError as exc:
-        if not _is_output_broken(exc):
+        if not _is_output_broken():
             raise
         if exc.errno != errno.EPIPE:  # who closed the pipe has read enough
             click.echo(f"error: standard output: {exc.strerror}", err=True)
@@ -101,11 +104,23 @@ def run(arguments: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _is_output_broken(exc: OSError) -> bool:
-    """Tell whether `exc` is about standard output, and if so, drop what that still holds.
+def _buffer_output() -> None:
+    """Put a buffer before standard output where PYTHONUNBUFFERED left none.
 
-    Buffered output that could not be written is kept, and fails again at the next flush: here, or
-    with a trace at the interpreter's end. Unbuffered output is not; there the writer tells.
+    Without, a write that a full disk takes a part of is no error, and the rest is lost in silence.
+    """
+    stream = sys.stdout
+    if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.RawIOBase):
+        encoding, errors = stream.encoding, stream.errors
+        binary = io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False))
+        sys.stdout = io.TextIOWrapper(binary, encoding, errors, line_buffering=True)
+
+
+def _is_output_broken() -> bool:
+    """Tell whether standard output cannot be written, and if so, drop what it still holds.
+
+    What could not be written is kept, and fails again at the next flush: here, or with a trace at
+    the interpreter's end.
     """
     try:
         sys.stdout.flush()
@@ -114,5 +129,4 @@ def _is_output_broken(exc: OSError) -> bool:
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
         return True
-    frames = [frame for frame, _line in traceback.walk_tb(exc.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__")).partition(".")[0] in ("click", "rich")
+    return False

@@ -82,6 +82,10 @@ class ClientHome:
         self.use_registry(index_url)
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        return self._environment
+
+    @property
     def rustup_home(self) -> Path:
         return self.root / "rustup"
 
