@@ -190,14 +190,16 @@ class Log(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     buffer: ByteSize = ByteSize(4 << 20)  # per process; what a slow disk leaves over it is dropped
 
 
-class Accounting(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Accounting(
+    Section, frozen=True, kw_only=True, forbid_unknown_fields=True, weakref=True
+):  # weakref: accounting.configured keeps what was read for it
     groups: str = ""  # file: which clients belong together; empty: all are "other"
     prices: str = ""  # file: what upstream traffic costs; empty: the example that comes along
     minutes_kept: Duration = Duration(2 * 86400)  # for the dashboard
     hours_kept: Duration = Duration(90 * 86400)
     days_kept: Duration = Duration(10 * 365 * 86400)  # growth is told year on year
     top_objects: int = 100  # kept per day
-    sampled_objects: int = 8192  # from which other disk sizes are judged; about 200 bytes each
+    sampled_objects: int = 32768  # from which other disk sizes are judged; some 300 bytes each
     downloads: bool = False  # count served crate downloads per version, for `report downloads`
 
 

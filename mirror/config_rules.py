@@ -367,6 +367,6 @@ _RULES: dict[str, Rule] = {
     "accounting.groups": _file,
     "accounting.prices": _file,
     "accounting.top_objects": _between(0, 10_000),
-    "accounting.sampled_objects": _between(256, 1 << 20),
+    "accounting.sampled_objects": _between(256, 1 << 17),
     "origin": _unavailable,
 }

@@ -1,7 +1,8 @@
 """Events: one JSON line each on standard error, and the latest ones kept for `status`.
 
 Rules:
-1. An event has a name in kebab-case and fields; the sentence is for the reader of `docs/`.
+1. An event has a name in kebab-case and fields. A warning or error that needs a person says what
+   to do in its field `hint`: the caller's, or that of `event_hints`.
 2. Rooms take an `EventLog`; only `app.py`, the supervisor and commands make one.
 3. A line is ASCII: control and non-ASCII characters of outside input are escaped, so that nothing
    a client or upstream sends can forge a line or drive a terminal.
@@ -31,6 +32,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
+
+from mirror.event_hints import HINTS
 
 KEPT_BYTES = 65536  # per file, two files per process: a few hundred lines
 SHOWN_EVENTS = 100
@@ -156,17 +159,28 @@ def latest_events(state_path: str, count: int = SHOWN_EVENTS) -> list[dict[str, 
     """Return the latest events of all processes, oldest first; unreadable lines are left out."""
     events: list[dict[str, Any]] = []
     for path in sorted((Path(state_path) / "events").glob("*.*")):
-        events.extend(_read(path))
+        events.extend(_read(path, count))
     events.sort(key=lambda event: str(event.get("time", "")))
     return events[-count:]
 
 
-def _read(path: Path) -> Iterator[dict[str, Any]]:
+def events_stamp(state_path: str) -> object:
+    """Return what differs from what it was when an event has been kept since."""
+    stamp = []
+    for path in sorted((Path(state_path) / "events").glob("*.*")):
+        with contextlib.suppress(FileNotFoundError):  # replaced while we looked: its name is new
+            status = path.stat()
+            stamp.append((path.name, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(stamp)
+
+
+def _read(path: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Yield a file's newest events; its lines are in their order."""
     try:
         content = path.read_bytes()
     except OSError:
         return  # replaced or removed while we looked: its lines are in the other file
-    for line in content.splitlines():
+    for line in content.splitlines()[-count:]:
         try:
             event = json.loads(line)
         except ValueError:
@@ -184,6 +198,8 @@ def _rendered(_logger: object, _method: str, fields: dict[str, Any]) -> str:
         "process": fields.pop("process"),
         "pid": fields.pop("pid"),
     }
+    if fixed["level"] != "info" and not fields.get("hint") and fixed["event"] in HINTS:
+        fields["hint"] = HINTS[fixed["event"]]
     line = json.dumps(fixed | fields, default=str)
     if len(line) > MAX_LINE_BYTES:
         shown = {name: str(value)[:200] for name, value in list(fields.items())[:12]}

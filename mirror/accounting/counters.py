@@ -12,8 +12,9 @@ Rules:
    the slot's next file (`counters.3.1`), so no increment is lost between the two.
 2. A cell only grows, without a system call or lock (a store of 8 aligned bytes is not torn).
    Readers see each cell whole, and cells of one moment roughly.
-3. A file keeps the layout that it was made with. A process whose configuration asks for another one
-   takes the slot's next file; readers add up by name, so nothing is lost and nothing misread.
+3. A file keeps the layout that it was made with. A process whose configuration asks for another
+   one takes the slot's next file, as it does where a file is damaged; readers add up by name, so
+   nothing is lost and nothing misread.
 4. The id says which file it is: a file that was removed and made again counts from zero.
 
 Units: bytes actually sent or received; slot -1 is the keeper.
@@ -167,7 +168,7 @@ def _open(path: str, slot: int, layout: Layout) -> Counters | None:
             # One write: a process killed here leaves an empty file or a whole one.
             os.pwrite(descriptor, _made(slot, layout), 0)
         content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-        if _parse(path, content).layout != layout:
+        if not _is_of(path, content, layout):
             return None
         memory = mmap.mmap(descriptor, len(content), mmap.MAP_SHARED)
         head_bytes = len(content) - layout.cells * 8
@@ -177,6 +178,14 @@ def _open(path: str, slot: int, layout: Layout) -> Counters | None:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def _is_of(path: str, content: bytes, layout: Layout) -> bool:
+    """Whether counting can go on there. A damaged file is not: it is left for whoever reads it to
+    tell, as no damage here may keep a process from serving."""
+    with contextlib.suppress(StoreError):
+        return _parse(path, content).layout == layout
+    return False
 
 
 def _is_at(path: str, descriptor: int) -> bool:
@@ -203,7 +212,8 @@ def _parse(path: str, content: bytes) -> CounterFile:
         if magic != MAGIC:
             raise ValueError("another magic")
         if version == 1:
-            return _parsed(path, f"v1 {path}", slot, content[_START.size :], layout_of_version_1())
+            identity = f"v1 {os.path.basename(path)}"
+            return _parsed(path, identity, slot, content[_START.size :], layout_of_version_1())
         if version == VERSION:
             identity, head_bytes = _REST.unpack_from(content, _START.size)
             if not _HEAD_AT <= head_bytes <= MAX_HEAD_BYTES:

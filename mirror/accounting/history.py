@@ -83,6 +83,12 @@ class History(Protocol):
 
     def fetched(self, since: float, until: float, step: Step) -> Sequence[FetchedLine]: ...
 
+    def served_by_day(self, since: float, until: float) -> Mapping[int, int]:
+        """Return the content bytes sent on each complete day, but for what has no content class.
+
+        For spans of years: it is summed where it is kept, and no line is built.
+        """
+
     def objects(self, since: float, until: float, limit: int) -> Sequence[ObjectLine]: ...
 
     def downloads(self, since: float, until: float) -> Sequence[DownloadLine]: ...

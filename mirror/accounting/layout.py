@@ -39,7 +39,7 @@ class Outcome(enum.Enum):
     COLLAPSED = "collapsed"  # collapsed: another request's flight brought it
     NEGATIVE = "negative"  # 404 of an object that does not exist
     REFUSED = "refused"  # every other 4xx
-    FAILED = "failed"  # 5xx and aborted transfers
+    FAILED = "failed"  # 5xx; an answer that was cut keeps its outcome, and is counted in `cut` too
 
 
 class Path(enum.Enum):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from mirror.accounting.counters import counter_paths, read_counters
 from mirror.accounting.layout import OTHER, CellName, Outcome
@@ -36,19 +37,30 @@ class Fetched:
 
 
 class Totals:
-    """Sums by name; see `layout`."""
+    """Sums by name; see `layout`. Whoever asks for rows has them summed then: metrics do not."""
 
     def __init__(self, named: Mapping[CellName, int]) -> None:
         self.named = named
-        self._served: Counter[tuple[str, str, str]] = Counter()  # class, outcome, column
-        self._fetched: Counter[tuple[str, str]] = Counter()  # class, column
-        for name, value in named.items():
+
+    @cached_property
+    def _served(self) -> Counter[tuple[str, str, str]]:
+        """By class, outcome, column."""
+        sums: Counter[tuple[str, str, str]] = Counter()
+        for name, value in self.named.items():
             if name[0] == "served":
                 _, _group, content_class, outcome, column = name
-                self._served[content_class, outcome, column] += value
-            elif name[0] == "fetched":
+                sums[content_class, outcome, column] += value
+        return sums
+
+    @cached_property
+    def _fetched(self) -> Counter[tuple[str, str]]:
+        """By class, column."""
+        sums: Counter[tuple[str, str]] = Counter()
+        for name, value in self.named.items():
+            if name[0] == "fetched":
                 _, _url, content_class, column = name
-                self._fetched[content_class, column] += value
+                sums[content_class, column] += value
+        return sums
 
     def served(self, content_class: ContentClass | None, outcome: Outcome | None = None) -> Served:
         """Return one row, or (outcome None) the sum of the class; class None: no content class."""

@@ -30,6 +30,7 @@ from mirror.store.catalog import Catalog, Written
 from mirror.store.changes import Changes
 from mirror.store.entry import Attestation, Entry, Stored
 from mirror.store.files import disk_errors
+from mirror.store.tally import StoreTally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +45,10 @@ class Arrival:
 class Publisher:
     """Places arrivals in one store."""
 
-    def __init__(self, catalog: Catalog, lock: threading.RLock) -> None:
+    def __init__(self, catalog: Catalog, lock: threading.RLock, tally: StoreTally) -> None:
         self._catalog = catalog
         self._lock = lock
+        self._tally = tally
 
     def place(
         self,
@@ -67,6 +69,8 @@ class Publisher:
             reservation.exchange(grown)
             if written.moves_epoch:
                 catalog.bump_epoch()  # 7
+        if attested:
+            self._tally.published(len(attested), grown)
         return written.stored
 
     def place_variants(
@@ -93,6 +97,8 @@ class Publisher:
             reservation.exchange(grown)
             if unwanted:
                 self._undo(unwanted)
+        if len(attested) > len(unwanted):
+            self._tally.published(len(attested) - len(unwanted), grown)
 
     @contextlib.contextmanager
     def _landing(self, arrivals: Sequence[Arrival]) -> Iterator[dict[bytes, Attestation]]:

@@ -24,6 +24,7 @@ import msgspec
 
 from mirror.store.files import Files, read_all, replace_file, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout
+from mirror.store.tally import NoTally, StoreTally
 
 MAX_RECORDS = 1000  # a broken upstream path could otherwise fill a directory
 SHOWN_REASONS = 10
@@ -63,12 +64,18 @@ class Quarantine:
     """The directory of quarantined files."""
 
     def __init__(
-        self, files: Files, layout: Layout, budget_bytes: int, keep_s: float = float("inf")
+        self,
+        files: Files,
+        layout: Layout,
+        budget_bytes: int,
+        keep_s: float = float("inf"),
+        tally: StoreTally | None = None,
     ) -> None:
         self._files = files
         self._layout = layout
         self._budget_bytes = budget_bytes
         self._keep_s = keep_s
+        self._tally = tally or NoTally()
         self._records: dict[str, _Record] = {}
         self._names: dict[str, set[str]] = {}  # key -> names
 
@@ -121,6 +128,7 @@ class Quarantine:
             pass  # rule 3
         with contextlib.suppress(OSError):
             unlink_if_there(self._files, path)
+        self._tally.quarantined()
         self._trim()
 
     def clear(self, keys: Iterable[str], before_at: float) -> list[Reason]:

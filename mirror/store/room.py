@@ -28,6 +28,7 @@ from mirror.store.files import Files, disk_errors
 from mirror.store.holds import Holds
 from mirror.store.index import Index
 from mirror.store.partials import Partials
+from mirror.store.tally import StoreTally
 
 _CANDIDATES_PER_STEP = 256
 _ANY_DISK_BYTES = 1 << 62
@@ -46,6 +47,7 @@ class Room:
         files: Files,
         path: str,
         lock: threading.RLock,
+        tally: StoreTally,
     ) -> None:
         self._catalog = catalog
         self._partials = partials
@@ -54,6 +56,7 @@ class Room:
         self._files = files
         self._path = path
         self._lock = lock
+        self._tally = tally
         self._leftover: set[bytes] = set()  # evicted, but the disk refused to remove the file
 
     def take(self, cost_bytes: int) -> bool:
@@ -103,7 +106,9 @@ class Room:
         except StoreError:
             self._remove_files(chosen)  # rule 2: this frees what the second try needs
             gone = self._catalog.commit(change)
-        self._catalog.budget.store(-sum(removed.freed_bytes for removed in gone))
+        freed_bytes = sum(removed.freed_bytes for removed in gone)
+        self._catalog.budget.store(-freed_bytes)
+        self._tally.evicted(len(_digests(chosen, gone)), freed_bytes)
         keys = [key for removed in gone for key in removed.keys]
         digests = _digests(chosen, gone)
         # A leftover that was fetched again meanwhile is a blob like any other.

@@ -6,6 +6,8 @@ Rules:
 3. `user_version` is its schema version; an earlier one is brought forward in place, in one
    transaction; a later one is refused.
 4. One row per crate: many versions cost one look-up and one write.
+5. Other rooms keep tables of their own here (`tables`, `transact`, `snapshot`): one file, one
+   backup, one transaction log. Their statements are theirs.
 
 Does not: belong to the store's opening; the keeper opens it beside the store. Know what a crate's
 record says (`verify.crate_history`).
@@ -17,17 +19,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import apsw
 
 from mirror.errors import StoreError
 from mirror.store.connections import connect_writer, database_errors, transaction
 
-STATE_VERSION = 2
+STATE_VERSION = 3
 STATE_NAME = "state.db"
 _NEWEST = "newest-date:"
-_DAMAGE_HINT = "restore it from a backup, or move it away and begin with an empty one"
+DAMAGE_HINT = "restore it from a backup, or move it away and begin with an empty one"
+
+_USE_THE_LATER = "use the version that made it"
 
 _FACTS = "CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
 # With a rowid: a record of some 15 versions would not fit a node of a table without one.
@@ -38,7 +42,8 @@ CREATE TABLE crate (
 CREATE INDEX marked_crate ON crate (name) WHERE is_marked;
 """
 # By schema version: what makes the next one of it.
-_STEPS = {0: _FACTS + _CRATES, 1: "DROP TABLE tombstone;" + _CRATES}
+# Version 3 has the tables of other rooms, which are made where they are missing.
+_STEPS = {0: _FACTS + _CRATES, 1: "DROP TABLE tombstone;" + _CRATES, 2: ""}
 # Facts are few and small; the log is folded back after this many commits.
 _COMMITS_PER_CHECKPOINT = 64
 
@@ -65,19 +70,22 @@ class StateDatabase:
         self._commits = 0
 
     @classmethod
-    def open(cls, path: str) -> StateDatabase:
-        """Open it, or make it where there is none. Raises StoreError."""
-        with database_errors(path, damage_hint=_DAMAGE_HINT):
+    def open(cls, path: str, *, tables: str = "") -> StateDatabase:
+        """Open it, or make it where there is none.
+
+        `tables` makes those of other rooms where they are missing. Raises StoreError.
+        """
+        with database_errors(path, damage_hint=DAMAGE_HINT):
             connection = connect_writer(path, synchronous="FULL")
             try:
-                _prepare(path, connection)
+                _prepare(path, connection, tables)
             except BaseException:
                 connection.close()
                 raise
         return cls(path, connection)
 
     def fact(self, name: str) -> str | None:
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
             rows = self._connection.execute(
                 "SELECT value FROM fact WHERE name = ?", (name,)
             ).fetchall()
@@ -97,7 +105,7 @@ class StateDatabase:
 
     def channels(self) -> dict[str, str]:
         """Return the newest date of each channel by its name."""
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
             rows = self._connection.execute(
                 "SELECT name, value FROM fact WHERE name GLOB ? ORDER BY name", (_NEWEST + "*",)
             ).fetchall()
@@ -105,7 +113,7 @@ class StateDatabase:
 
     def crate_record(self, name: str) -> bytes | None:
         """Return what `put_crate_records` was last given for the crate."""
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
             rows = self._connection.execute(
                 "SELECT record FROM crate WHERE name = ?", (name,)
             ).fetchall()
@@ -120,35 +128,74 @@ class StateDatabase:
         )
 
     def marked_crates(self) -> list[str]:
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
             rows = self._connection.execute("SELECT name FROM crate WHERE is_marked").fetchall()
         return [cast("str", row[0]) for row in rows]
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Raises StoreError."""
+        return self.snapshot([(sql, values)])[0]
+
+    def snapshot(self, queries: Sequence[tuple[str, Sequence[Any]]]) -> list[list[tuple[Any, ...]]]:
+        """Return the rows of each query, all of the same moment. Raises StoreError."""
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
+            return snapshot_of(self._connection, queries)
+
+    def transact(self, statements: Sequence[tuple[str, Sequence[Sequence[Any]]]]) -> int:
+        """Run each statement once per row of its values: all of them or none.
+
+        Returns how many rows changed; what returned survives a power cut. Raises StoreError.
+        """
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
+            before = self._connection.total_changes()
+            with transaction(self._connection):
+                for statement, rows in statements:
+                    self._connection.executemany(statement, rows).fetchall()
+            self._note_commit()
+            return self._connection.total_changes() - before
 
     def close(self) -> None:
         with self._lock:
             self._connection.close(True)
 
     def _write(self, statement: str, rows: Sequence[tuple[str | int | bytes, ...]]) -> None:
-        with self._lock, database_errors(self._path, damage_hint=_DAMAGE_HINT):
+        with self._lock, database_errors(self._path, damage_hint=DAMAGE_HINT):
             with transaction(self._connection):
                 self._connection.executemany(statement, rows).fetchall()
-            self._commits += 1
-            if self._commits % _COMMITS_PER_CHECKPOINT == 0:
-                self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._note_commit()
+
+    def _note_commit(self) -> None:
+        self._commits += 1
+        if self._commits % _COMMITS_PER_CHECKPOINT == 0:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
-def _prepare(path: str, connection: apsw.Connection) -> None:
+def snapshot_of(
+    connection: apsw.Connection, queries: Sequence[tuple[str, Sequence[Any]]]
+) -> list[list[tuple[Any, ...]]]:
+    """Return the rows of each query, all of the same moment. Raises apsw.Error."""
+    connection.execute("BEGIN").fetchall()
+    try:
+        return [connection.execute(sql, tuple(values)).fetchall() for sql, values in queries]
+    finally:
+        connection.execute("ROLLBACK").fetchall()  # it read only
+
+
+def version_error(path: str, version: int) -> StoreError:
+    is_earlier = version < STATE_VERSION
+    return StoreError(
+        path,
+        f"schema version {version}, this version keeps {STATE_VERSION}",
+        hint="start the mirror with this version first" if is_earlier else _USE_THE_LATER,
+        retryable=False,
+        noun="state",
+    )
+
+
+def _prepare(path: str, connection: apsw.Connection, tables: str) -> None:
     version = cast("int", connection.execute("PRAGMA user_version").fetchall()[0][0])
-    if version == STATE_VERSION:
-        return
-    if version not in _STEPS:
-        raise StoreError(
-            path,
-            f"schema version {version}, this version keeps {STATE_VERSION}",
-            hint="use the version that made it",
-            retryable=False,
-            noun="state",
-        )
+    if version != STATE_VERSION and version not in _STEPS:
+        raise version_error(path, version)
     with transaction(connection):
-        connection.execute(_STEPS[version]).fetchall()
+        connection.execute(_STEPS.get(version, "") + tables).fetchall()
         connection.execute(f"PRAGMA user_version = {STATE_VERSION}").fetchall()

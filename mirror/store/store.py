@@ -35,7 +35,7 @@ from mirror.store.budget import Budget, Reservation, footprint
 from mirror.store.catalog import Catalog
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Entry, Stored
-from mirror.store.eviction import EvictionPolicy, LeastRecentlyUsed
+from mirror.store.eviction import EvictionPolicy, policy_in_force
 from mirror.store.files import Files, disk_errors, unlink_if_there
 from mirror.store.guarded_quarantine import GuardedQuarantine
 from mirror.store.holds import Holds
@@ -51,6 +51,7 @@ from mirror.store.quarantine import Quarantine, Reason
 from mirror.store.recovery import boot_id, note_clean, open_index, rescan, settle
 from mirror.store.room import Room
 from mirror.store.small_temps import SmallTemps
+from mirror.store.tally import NoTally, StoreTally
 from mirror.store.variants import Variants
 
 
@@ -70,6 +71,7 @@ class Store:
         ownership: Ownership,
         index: Index,
         boot: str,
+        tally: StoreTally,
     ) -> None:
         self._files = files
         self._layout = layout
@@ -80,7 +82,7 @@ class Store:
         self._budget = Budget(settings.budget)
         self._holds = Holds(clock)
         self._quarantine = Quarantine(
-            files, layout, settings.quarantine_budget, settings.quarantine_keep
+            files, layout, settings.quarantine_budget, settings.quarantine_keep, tally
         )
         self.quarantined = GuardedQuarantine(
             self._quarantine, lock=self._lock, clock=clock, log=log
@@ -93,10 +95,10 @@ class Store:
             files=files, layout=layout, budget=self._budget, clock=clock, boot=boot
         )
         self._small = SmallTemps(files, layout)
-        self._publisher = Publisher(self._catalog, self._lock)
+        self._publisher = Publisher(self._catalog, self._lock, tally)
         self._room = Room(
             catalog=self._catalog, partials=self._partials, holds=self._holds, policy=policy,
-            files=files, path=layout.root, lock=self._lock,
+            files=files, path=layout.root, lock=self._lock, tally=tally,
         )  # fmt: skip
         self._attester = Attester(
             catalog=self._catalog, holds=self._holds, quarantine=self._quarantine, layout=layout,
@@ -118,6 +120,7 @@ class Store:
         *,
         log: EventLog | None = None,
         policy: EvictionPolicy | None = None,
+        tally: StoreTally | None = None,
     ) -> Store:
         """Claim the store, recover it, and return it open.
 
@@ -132,9 +135,11 @@ class Store:
             index, must_scan = open_index(files, layout, boot)
             opened = cls(
                 settings=store, files=files, layout=layout, clock=clock, page=page, log=log,
-                policy=policy or LeastRecentlyUsed(), ownership=ownership, index=index, boot=boot,
+                policy=policy or policy_in_force(), ownership=ownership, index=index, boot=boot,
+                tally=tally or NoTally(),
             )  # fmt: skip
-            on_failure.callback(opened._close_index)
+            # A rebuild replaces the index.
+            on_failure.callback(lambda: opened.index.close())  # noqa: PLW0108
             opened._recover(must_scan, boot)
             on_failure.pop_all()
         return opened
@@ -159,9 +164,6 @@ class Store:
             catalog.announce_index()
         if swept:
             self._info("temps-swept", files=swept)
-
-    def _close_index(self) -> None:
-        self._catalog.index.close()
 
     @property
     def index(self) -> Index:

@@ -79,6 +79,52 @@ def test_crate_records_are_kept_all_or_none(path: str) -> None:
     state.close()
 
 
+NOTES = "CREATE TABLE IF NOT EXISTS note (at INTEGER PRIMARY KEY, text TEXT NOT NULL);"
+ADD_NOTE = "INSERT INTO note VALUES (?, ?)"
+NOTE_COUNT = "SELECT COUNT(*) FROM note"
+
+
+def test_tables_of_other_rooms_are_made_once_and_keep_what_they_have(path: str) -> None:
+    for expected in (1, 2):
+        state = StateDatabase.open(path, tables=NOTES)
+        assert state.transact([(ADD_NOTE, [(expected, "x")])]) == 1
+        assert state.rows(NOTE_COUNT) == [(expected,)]
+        state.close()
+
+
+def test_a_transaction_of_other_rooms_is_kept_whole_or_not_at_all(path: str) -> None:
+    state = StateDatabase.open(path, tables=NOTES)
+    forget = "DELETE FROM note WHERE at = ?"
+    assert state.transact([(ADD_NOTE, [(1, "a"), (2, "b")]), (forget, [(1,)])]) == 3
+    with pytest.raises(StoreError, match="UNIQUE"):
+        state.transact([(ADD_NOTE, [(3, "c")]), (ADD_NOTE, [(2, "again")])])
+    assert state.rows("SELECT at, text FROM note WHERE at > ?", (0,)) == [(2, "b")]
+    assert state.transact([(ADD_NOTE, [])]) == 0
+    state.close()
+
+
+def test_a_query_that_fails_leaves_the_database_usable(path: str) -> None:
+    state = StateDatabase.open(path, tables=NOTES)
+    with pytest.raises(StoreError, match="no such table"):
+        state.snapshot([(NOTE_COUNT, ()), ("SELECT * FROM absent", ())])
+    state.transact([(ADD_NOTE, [(1, "a")])])
+    assert state.snapshot([(NOTE_COUNT, ()), ("SELECT text FROM note", ())]) == [[(1,)], [("a",)]]
+    state.close()
+
+
+def test_a_database_of_version_2_gets_the_tables_of_other_rooms(path: str) -> None:
+    import apsw
+
+    StateDatabase.open(path).close()
+    connection = apsw.Connection(path)
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    state = StateDatabase.open(path, tables=NOTES)
+    assert state.rows(NOTE_COUNT) == [(0,)]
+    assert state.rows("PRAGMA user_version") == [(STATE_VERSION,)]
+    state.close()
+
+
 def test_a_database_of_version_1_is_brought_forward_in_place(path: str) -> None:
     import apsw
 

@@ -1,0 +1,155 @@
+"""`mirror.accounting.log_lines`: the promised fields, no secrets, one line of bounded ASCII."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mirror.accounting.log_lines import MAX_LINE_BYTES, MAX_TARGET, LogLines
+from tests.unit.accounting.log_records import FETCH, REQUEST, fetch, request
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "access-log.md"
+
+
+def of_request(**fields: Any) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(LogLines().request(request(**fields)))
+    return parsed
+
+
+def examples() -> list[dict[str, Any]]:
+    blocks = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text(), re.S)
+    return [json.loads(block.replace("\n", "")) for block in blocks]
+
+
+def test_the_lines_are_the_examples_of_the_documentation() -> None:
+    lines = [LogLines().request(REQUEST), LogLines().fetch(FETCH)]
+    assert [json.loads(line) for line in lines] == examples()
+    assert [list(json.loads(line)) for line in lines] == [list(each) for each in examples()]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["request", "fetch"])
+def test_the_documentation_lists_every_field(number: int) -> None:
+    section = DOCUMENT.read_text().split("\n## ")[number + 1]
+    named = set(re.findall(r"`([a-z_.]+)`", section))
+    flat = set(examples()[number]) - {"http"}
+    flat |= {f"http.{name}" for name in examples()[number].get("http", {})}
+    assert flat - named == set()
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        pytest.param(0.0, "1970-01-01T00:00:00.000000Z", id="epoch"),
+        pytest.param(1_795_339_800.1, "2026-11-22T09:30:00.100000Z", id="fraction"),
+        pytest.param(1_795_339_799.9999999, "2026-11-22T09:30:00.000000Z", id="rounds-over"),
+    ],
+)
+def test_times_are_utc_with_microseconds(at: float, shown: str) -> None:
+    assert of_request(began_at=at)["date_time"] == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "url", "cut"),
+    [
+        pytest.param({"target": "/a?token=s3cret"}, "/a", 13, id="query"),
+        pytest.param({"target": "/a?b?c@d"}, "/a", 6, id="query-with-more"),
+        pytest.param({"target": "//user:s3cret@h/a"}, "//-@h/a", 0, id="user-in-a-path"),
+        pytest.param(
+            {"target": "/" + "a" * MAX_TARGET}, "/" + "a" * (MAX_TARGET - 1), 1, id="long"
+        ),
+    ],
+)
+def test_what_a_url_does_not_show_is_said(fields: dict[str, str], url: str, cut: int) -> None:
+    line = of_request(**fields)
+    assert line["url"] == f"http://mirror.example:8080{url}"
+    assert line.get("url_cut_bytes", 0) == cut
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        pytest.param("http://u:s3cret@h/a", "http://-@h/a", id="absolute-form"),
+        pytest.param("u:s3cret@h:443", "-@h:443", id="authority-form"),
+        pytest.param("*", "*", id="asterisk-form"),
+        pytest.param("", "", id="none"),
+    ],
+)
+def test_other_forms_of_a_target_stand_as_they_are_but_for_user_names(
+    target: str, url: str
+) -> None:
+    assert of_request(target=target)["url"] == url
+
+
+def test_no_secret_of_any_field_is_in_a_line() -> None:
+    secret = "s3cret"
+    line = LogLines().request(request(target=f"/a?k={secret}", host=f"u:{secret}@h"))
+    assert secret.encode() not in line
+    failed = fetch(
+        path=f"/a?X-Amz-Signature={secret}",
+        error=f"https://h/a?X-Amz-Signature={secret}: reset",
+    )
+    assert secret.encode() not in LogLines().fetch(failed)
+    assert json.loads(LogLines().fetch(failed))["url"] == "https://static.crates.io/a"
+
+
+def test_a_request_without_host_has_a_url_still() -> None:
+    assert of_request(host="")["url"].startswith("http://-/crates/")
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        pytest.param('"\n{"type":"request"}\r\n', id="forged-line"),
+        pytest.param("\x1b[2J\x7f\x00\x85", id="terminal"),
+        pytest.param("\u202e\u2066evil\u2069", id="bidi"),
+        pytest.param("\udc80\udcff", id="half-of-a-pair"),
+    ],
+)
+def test_a_hostile_text_stays_inside_its_line(hostile: str) -> None:
+    line = LogLines().request(request(user_agent=hostile, target=f"/{hostile}", range=hostile))
+    assert line.count(b"\n") == 1
+    assert line.endswith(b"\n")
+    assert all(0x20 <= byte < 0x7F for byte in line[:-1])
+    assert json.loads(line)["http"]["useragent"] == hostile
+
+
+texts = st.text(st.characters(), max_size=3000)
+
+
+@given(texts, texts, texts, texts, texts, texts)
+def test_any_text_makes_one_line_of_bounded_ascii(
+    target: str, host: str, agent: str, asked: str, method: str, error: str
+) -> None:
+    lines = LogLines()
+    for line in (
+        lines.request(
+            request(target=target, host=host, user_agent=agent, range=asked, method=method)
+        ),
+        lines.fetch(fetch(path=target, error=error)),
+    ):
+        assert len(line) <= MAX_LINE_BYTES
+        assert line.index(b"\n") == len(line) - 1
+        assert line.isascii()
+        assert isinstance(json.loads(line), dict)
+
+
+def test_the_longest_texts_make_a_line_of_bounded_length() -> None:
+    worst = "\U0001f980" * 4000  # twelve characters of ASCII for one
+    fields = ("target", "host", "user_agent", "range", "method", "cache_status")
+    record = request(**dict.fromkeys(fields, worst))
+    assert len(LogLines().request(record, weight=1 << 20)) <= MAX_LINE_BYTES
+    assert len(LogLines().request(request(target="/" + worst))) <= MAX_LINE_BYTES
+
+
+def test_a_crate_download_is_one_by_the_rules_of_crates_io() -> None:
+    line = of_request()
+    assert (line["version"], line["method"], line["status"]) == ("1", "GET", 200)
+    assert line["http"]["useragent"].startswith("cargo/")
+    assert line["url"].endswith("/crates/serde/serde-1.0.200.crate")
+    assert "http" not in json.loads(LogLines().fetch(FETCH))  # it is never counted twice
