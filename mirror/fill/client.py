@@ -43,7 +43,7 @@ from mirror.fill.messages import (
     InlineAnswer,
     PassThroughAnswer,
     Progress,
-    Used,
+    Uses,
     decode,
     decode_answer,
 )
@@ -98,7 +98,7 @@ class KeeperClient:
         self._resuming: dict[GrowingBody, Exchange] = {}
         self._owed: dict[int, int] = {}  # stream -> bytes taken and not yet credited
         self._notices = Notices(self._tell, clock)
-        self.used = self._notices.used  # bound once: this is on the hit path
+        self.used = self._notices.used
         self.check = self._notices.check
         self.revalidate = self._notices.revalidate
         self.code = self._notices.code
@@ -118,8 +118,10 @@ class KeeperClient:
 
     async def aclose(self) -> None:
         """Disconnect; what waits ends with `Failed(503)`. Idempotent."""
-        self._is_closed = True
-        self._notices.stop()
+        if not self._is_closed:
+            self._is_closed = True
+            self._notices.stop()
+            await asyncio.sleep(0)  # the loop writes what was told at the end of this turn
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -375,7 +377,7 @@ class KeeperClient:
             self._owed.pop(stream, None)
             self._cancel(stream)
 
-    def _tell(self, type: FrameType, messages: Sequence[Used | Check | Code]) -> None:
+    def _tell(self, type: FrameType, messages: Sequence[Uses | Check | Code]) -> None:
         if self._link is None or self._link.is_congested:
             self._notices.clear()  # else what could not be sent would count as sent
             return

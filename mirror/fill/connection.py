@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import msgspec
 
+from mirror.accounting.uses import Use, UseObserver
 from mirror.errors import MirrorError
 from mirror.events import EventLog
 from mirror.fill.announce import Announcer
@@ -43,7 +44,7 @@ from mirror.fill.messages import (
     Message,
     PassThroughAnswer,
     Progress,
-    Used,
+    Uses,
     decode,
     encode,
 )
@@ -55,13 +56,15 @@ CONTENT_PAUSE_BYTES = 1048576  # content stops here; control frames go on up to 
 STREAMS_MAX = 16384  # twice the connections of a worker
 NAMED_KEYS_MAX = 512  # in one USED, CHECK or CODE
 
+_Named = TypeVar("_Named", str, Use)
+
 
 class Answers(Protocol):
     """What stands behind the socket: `fill.filler.Filler`."""
 
     async def ask(self, ask: Ask) -> Reply: ...
 
-    def used(self, keys: tuple[str, ...]) -> None: ...
+    def used(self, keys: Sequence[str]) -> None: ...
 
     def check(self, keys: tuple[str, ...]) -> None: ...
 
@@ -80,11 +83,16 @@ class WorkerConnection(asyncio.Protocol):
     """Made per accepted connection; `on_closed` is called once with it."""
 
     def __init__(
-        self, answers: Answers, log: EventLog, on_closed: Callable[[WorkerConnection], None]
+        self,
+        answers: Answers,
+        log: EventLog,
+        on_closed: Callable[[WorkerConnection], None],
+        observer: UseObserver | None = None,
     ) -> None:
         self._answers = answers
         self._log = log
         self._on_closed = on_closed
+        self._observer = observer
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._streams: dict[int, _Stream] = {}
@@ -167,13 +175,19 @@ class WorkerConnection(asyncio.Protocol):
             case FrameType.END:
                 pass  # of a request's content; nobody waits for it yet
             case FrameType.USED:
-                self._answers.used(_bounded(decode(Used, frame.payload).keys, frame.type))
+                self._note_uses(decode(Uses, frame.payload))
             case FrameType.CHECK:
                 self._answers.check(_bounded(decode(Check, frame.payload).keys, frame.type))
             case FrameType.CODE:
                 self._answers.code(_bounded(decode(Code, frame.payload).keys, frame.type))
             case _:
                 raise FrameError(f"{frame.type.name} from a worker")
+
+    def _note_uses(self, message: Uses) -> None:
+        uses = _bounded(message.uses, FrameType.USED)
+        self._answers.used([use.key for use in uses])
+        if self._observer is not None:
+            self._observer.used(uses, message.left_out)
 
     def _greet(self, frame: Frame) -> None:
         if frame.type is not FrameType.HELLO or frame.stream != 0:
@@ -306,7 +320,7 @@ class WorkerConnection(asyncio.Protocol):
         self.cut()
 
 
-def _bounded(keys: tuple[str, ...], type: FrameType) -> tuple[str, ...]:
-    if len(keys) > NAMED_KEYS_MAX:
-        raise FrameError(f"{len(keys)} keys in one {type.name}")
-    return keys
+def _bounded(named: tuple[_Named, ...], type: FrameType) -> tuple[_Named, ...]:
+    if len(named) > NAMED_KEYS_MAX:
+        raise FrameError(f"{len(named)} keys in one {type.name}")
+    return named

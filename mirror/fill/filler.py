@@ -39,7 +39,7 @@ from mirror.fill.dates import DatedManifests
 from mirror.fill.desk import StoreDesk
 from mirror.fill.entries import EntryMaker
 from mirror.fill.expected import ExpectedDigests
-from mirror.fill.flights import Flight, Flights
+from mirror.fill.flights import Flight, Flights, FlightTally
 from mirror.fill.gates import gate_of
 from mirror.fill.held import Held as HeldRelease
 from mirror.fill.held import HeldReleases
@@ -106,13 +106,14 @@ class Filler:
         sleep: Sleep = asyncio.sleep,
         jitter: Callable[[], float] = random.random,
         stale_patience_s: float = STALE_PATIENCE_S,
+        tally: FlightTally | None = None,
     ) -> None:
         self._clock, self._log, self._config = clock, log, config
         self._stale_patience_s = stale_patience_s
         # Else nobody is sent a part before the whole is verified, and the order is the fastest.
         self._heeds_ranges = config.trust.unverified_ranges == "stream"
         self._desk = StoreDesk(store, reader)
-        self._flights = Flights(clock=clock, log=log)
+        self._flights = Flights(clock=clock, log=log, tally=tally)
         self._parts = parts = FillParts(
             desk=self._desk,
             pools=pools,
@@ -147,9 +148,9 @@ class Filler:
         return f"<Filler {len(self._flights)} flights, {self.waiting} waiting>"
 
     @property
-    def flights(self) -> int:
-        """How many fills run or wait."""
-        return len(self._flights)
+    def flights(self) -> Flights:
+        """The fills that run or wait."""
+        return self._flights
 
     @property
     def waiting(self) -> int:
@@ -284,8 +285,7 @@ class Filler:
             return now - freshness.crate_check
         if not ask.since or route.tempo is Tempo.FOREVER:
             return ANY_TIME
-        # However many clients ask, and whatever workers say: rule 7.
-        return min(ask.since, now - freshness.client_floor)
+        return min(ask.since, now - freshness.client_floor)  # rule 7, whatever workers say
 
     async def _attest(self, route: Route) -> Stored | None:
         stored = self._desk.lookup(route.key)

@@ -15,14 +15,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from mirror.clock import Clock
 from mirror.errors import MirrorError
 from mirror.events import EventLog
+from mirror.fill.growing import GrowingFile
 from mirror.fill.messages import Failed
-from mirror.fill.replies import RETRY_AFTER_S, Replies, Reply, failed
+from mirror.fill.replies import RETRY_AFTER_S, Growing, Replies, Reply, failed
 from mirror.fill.wanted import WantedRanges
 
 HELD_MAX = 4096  # keys remembered as just failed
@@ -37,14 +39,21 @@ class Held:
     until: float
 
 
+class FlightTally(Protocol):
+    """Counts flights as they end. `accounting.keeper_totals`."""
+
+    def flight_ended(self, *, is_failed: bool) -> None: ...
+
+
 class Flight:
     """The work for one key (or one generation); `answer` may come long before its end."""
 
-    __slots__ = ("_answer", "holds", "key", "keys", "task", "wanted")
+    __slots__ = ("_answer", "began_at_s", "holds", "key", "keys", "task", "wanted")
 
-    def __init__(self, key: str, keys: tuple[str, ...]) -> None:
+    def __init__(self, key: str, keys: tuple[str, ...], began_at_s: float = 0.0) -> None:
         self.key = key
         self.keys = keys
+        self.began_at_s = began_at_s  # of the monotonic clock
         self.task: asyncio.Task[None] | None = None
         self.holds = contextlib.ExitStack()  # what it gives back at its end
         self.wanted = WantedRanges()  # what its askers want first
@@ -56,6 +65,20 @@ class Flight:
     @property
     def is_answered(self) -> bool:
         return self._answer.done()
+
+    @property
+    def file(self) -> GrowingFile | None:
+        """The body that lands, from the moment on that its askers may follow it."""
+        if not self._answer.done() or self._answer.cancelled():
+            return None
+        replies = self._answer.result().values()
+        return next((reply.file for reply in replies if isinstance(reply, Growing)), None)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended without anything to answer with, be it an absence or a stale copy."""
+        replies = self._answer.result().values()
+        return any(map(_is_failure, replies))
 
     def answer(self, replies: Replies) -> None:
         """Answer all that wait and will; only the first answer counts."""
@@ -73,15 +96,20 @@ class Flight:
 class Flights:
     """The table of flights."""
 
-    def __init__(self, *, clock: Clock, log: EventLog) -> None:
+    def __init__(self, *, clock: Clock, log: EventLog, tally: FlightTally | None = None) -> None:
         self._clock = clock
         self._log = log
+        self._tally = tally
         self._table: dict[str, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._held: OrderedDict[str, Held] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tasks)
+
+    def __iter__(self) -> Iterator[Flight]:
+        """Those that a further ask would join, in the order of their beginning."""
+        return iter(tuple(self._table.values()))
 
     def find(self, key: str) -> Flight | None:
         return self._table.get(key)
@@ -92,7 +120,7 @@ class Flights:
         """Start the work for `key`; it must not be in the table (misuse)."""
         if key in self._table:
             raise ValueError(f"{key} is in flight")
-        flight = Flight(key, keys)
+        flight = Flight(key, keys, self._clock.monotonic())
         self._table[key] = flight
         flight.task = asyncio.create_task(self._fly(flight, run), name=f"fill {key}")
         self._tasks.add(flight.task)
@@ -143,3 +171,11 @@ class Flights:
             flight.holds.close()
             self.detach(flight)
             flight.answer_all(failure)
+            if self._tally is not None:
+                self._tally.flight_ended(is_failed=flight.has_failed)
+
+
+def _is_failure(reply: Reply) -> bool:
+    if isinstance(reply, Growing):
+        return reply.file.failure is not None
+    return isinstance(reply, Failed) and reply.status >= 500

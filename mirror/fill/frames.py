@@ -22,7 +22,7 @@ import enum
 import struct
 from dataclasses import dataclass
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 MAX_PAYLOAD_BYTES = 65536 - 12  # a frame is at most 64 KiB
 INITIAL_CREDIT_BYTES = 262144  # two socket buffers: keeps a stream busy across one round trip
 _HEAD = struct.Struct("!BBHII")
@@ -37,7 +37,7 @@ class FrameType(enum.IntEnum):
     CREDIT = 6  # both ways: 4 bytes, how many more the receiver takes
     CANCEL = 7  # worker -> keeper: nobody waits for this stream any more
     PROGRESS = 8  # keeper -> worker, stream 0: one flight moved
-    USED = 9  # worker -> keeper, stream 0: keys served lately
+    USED = 9  # worker -> keeper, stream 0: objects served lately
     CHECK = 10  # worker -> keeper, stream 0: crates whose index entry wants a confirmation
     CODE = 11  # worker -> keeper, stream 0: objects whose gzip variant is wanted
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from mirror.accounting.uses import LeftOut, Use
 from mirror.errors import ErrorType
 from mirror.store.entry import Entry, Stored
 from mirror.store.extents import Runs
@@ -136,10 +137,11 @@ class Progress(Message, frozen=True, kw_only=True):
     ahead: Runs = ()
 
 
-class Used(Message, frozen=True, kw_only=True):
-    """Keys served since the last such message; at most 512."""
+class Uses(Message, frozen=True, kw_only=True):
+    """Objects served since the last such message, at most 512; `left_out` had no room."""
 
-    keys: tuple[str, ...]
+    uses: tuple[Use, ...]
+    left_out: LeftOut = LeftOut()
 
 
 class Check(Message, frozen=True, kw_only=True):
@@ -165,10 +167,10 @@ def encode(message: Message) -> bytes:
     return _encoder.encode(message)
 
 
-_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Used, Check, Code)
+_Form = TypeVar("_Form", Hello, Ask, Failed, Progress, Uses, Check, Code)
 _DECODERS: dict[type[Message], msgspec.msgpack.Decoder[Any]] = {
     form: msgspec.msgpack.Decoder(form)
-    for form in (Hello, Ask, Failed, Progress, Used, Check, Code)
+    for form in (Hello, Ask, Failed, Progress, Uses, Check, Code)
 }
 _ANSWER: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
 

@@ -1,10 +1,10 @@
-"""What a worker tells the keeper without waiting: which keys it served, which crates want a check,
-which stale responses news, which objects a gzip variant.
+"""What a worker tells the keeper without waiting: what it served, which crates want a check, which
+stale responses news, which objects a gzip variant.
 
 Rules:
 1. All are the first things dropped: bounded, never across a loss, never onto a full connection.
-2. Recency goes out once in `USED_EVERY_S`; the others `TELL_WITHIN_S` after the hit that wants
-   them, so that the crates of one build share a message.
+2. What was served goes out once in `USED_EVERY_S`; the others `TELL_WITHIN_S` after the hit that
+   wants them, so that the crates of one build share a message.
 
 Units: seconds.
 Does not: wait for the keeper, or know what an answer is.
@@ -19,7 +19,7 @@ from typing import Protocol
 
 from mirror.clock import Clock
 from mirror.fill.frames import FrameType
-from mirror.fill.messages import Check, Code, Used
+from mirror.fill.messages import Check, Code, Uses
 from mirror.fill.pending_keys import AGAIN_S, STALE_AGAIN_S, PendingKeys
 from mirror.fill.recency import Recency
 
@@ -30,7 +30,7 @@ TELL_WITHIN_S = 0.02
 class Tell(Protocol):
     """Sends messages on stream 0."""
 
-    def __call__(self, type: FrameType, messages: Sequence[Used | Check | Code], /) -> None: ...
+    def __call__(self, type: FrameType, messages: Sequence[Uses | Check | Code], /) -> None: ...
 
 
 class Notices:
@@ -42,7 +42,7 @@ class Notices:
         self._recency = Recency()
         self._checks = PendingKeys()
         self._coded = PendingKeys()
-        self.used = self._recency.note  # bound once: this is on the hit path
+        self.used = self._recency.note
         self._loop: asyncio.AbstractEventLoop | None = None
         self._used_timer: asyncio.TimerHandle | None = None
         self._tell_timer: asyncio.TimerHandle | None = None
@@ -58,6 +58,9 @@ class Notices:
         self._used_timer = self._loop.call_later(USED_EVERY_S, self._send_used)
 
     def stop(self) -> None:
+        """Tell what was served until now, and nothing more."""
+        if self._loop is not None:
+            self._tell(FrameType.USED, self._recency.batches())
         self._loop = None
         for timer in (self._used_timer, self._tell_timer):
             if timer is not None:

@@ -16,6 +16,7 @@ import contextlib
 import os
 import socket
 
+from mirror.accounting.uses import UseObserver
 from mirror.errors import StoreError
 from mirror.events import EventLog
 from mirror.fill.connection import Answers, WorkerConnection
@@ -27,8 +28,17 @@ _PATH_MAX_BYTES = 107  # sockaddr_un.sun_path, with its final zero
 class KeeperServer:
     """`start` in the running loop; `aclose` when done."""
 
-    def __init__(self, answers: Answers, socket_path: str, *, log: EventLog) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        socket_path: str,
+        *,
+        log: EventLog,
+        observer: UseObserver | None = None,
+    ) -> None:
+        """`observer` hears what workers serve; it runs in the loop and must not block."""
         self._answers = answers
+        self._observer = observer
         self._path = socket_path
         self._log = log
         self._server: asyncio.AbstractServer | None = None
@@ -65,7 +75,9 @@ class KeeperServer:
             await connection.finished()
 
     def _connect(self) -> WorkerConnection:
-        connection = WorkerConnection(self._answers, self._log, self._connections.discard)
+        connection = WorkerConnection(
+            self._answers, self._log, self._connections.discard, self._observer
+        )
         self._connections.add(connection)
         return connection
 

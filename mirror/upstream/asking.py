@@ -3,7 +3,8 @@
 Rules:
 1. An asker makes one attempt. It returns an answer whose status is one of `ANSWERS`, in the words
    of HTTP, or raises `UpstreamError`; retries, failover and health are the pool's.
-2. An answer is released by whoever got it, once or more often.
+2. An answer is released by whoever got it, once or more often; that ends its exchange's account,
+   with what the connection brought and nobody read.
 
 Runs in: keeper.
 """
@@ -19,7 +20,7 @@ import aiohttp
 from mirror.errors import ErrorType, UpstreamError
 from mirror.http.retry_after import parse_retry_after
 from mirror.upstream.backoff import RETRY_AFTER_LONGEST_S, RETRY_STATUSES
-from mirror.upstream.traffic import TrafficLine
+from mirror.upstream.traffic import Exchange, NewExchange
 
 # What says something about the object; every other status is trouble.
 ANSWERS = frozenset((200, 206, 304, 403, 404, 410, 416, 451))
@@ -53,9 +54,10 @@ NOTHING_STATED = Stated()
 
 
 class Answer:
-    """Status, fields and content, as yet unread. `raw` None: there is no content to read."""
+    """Status, fields and content, as yet unread. `raw` None: there is no content to read, and the
+    exchange has been finished."""
 
-    __slots__ = ("_raw", "fields", "stated", "status", "url")
+    __slots__ = ("_broken", "_exchange", "_raw", "_read_bytes", "fields", "stated", "status", "url")
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Answer:
         fields: Mapping[str, str],
         raw: aiohttp.ClientResponse | None,
         *,
+        exchange: Exchange,
         stated: Stated = NOTHING_STATED,
     ) -> None:
         self.status = status
@@ -71,17 +74,32 @@ class Answer:
         self.fields = fields
         self.stated = stated
         self._raw = raw
+        self._exchange = exchange
+        self._read_bytes = 0
+        self._broken = ""
 
     async def content(self) -> AsyncIterator[bytes]:
         """Yield what the network brings. Raises what `response.BROKEN` lists."""
         if self._raw is not None:
             async for chunk in self._raw.content.iter_any():
+                self._read_bytes += len(chunk)
+                self._exchange.received(len(chunk))
                 yield chunk
+
+    def broke(self, reason: str) -> None:
+        """The content is not usable, in these words."""
+        self._broken = reason
+
+    def without_content(self, fields: Mapping[str, str]) -> Answer:
+        """Return the same status with `fields` and nothing to read; this one must be released."""
+        return Answer(self.status, self.url, fields, None, exchange=self._exchange)
 
     def release(self) -> None:
         """Keep the connection when the content was read to its end, else close it."""
-        if self._raw is not None:
-            self._raw.release()
+        if self._raw is None:
+            return
+        end(self._exchange, self._raw, read_bytes=self._read_bytes, error=self._broken)
+        self._raw.release()
 
     def __repr__(self) -> str:
         return f"<Answer {self.status} {self.url}>"
@@ -90,11 +108,24 @@ class Answer:
 class Asker(Protocol):
     """Speaks to one URL of a pool."""
 
-    async def ask(self, ask: Ask, line: TrafficLine) -> Answer:
-        """Raises: UpstreamError, CrowdedError."""
+    async def ask(self, ask: Ask, new_exchange: NewExchange) -> Answer:
+        """Make one attempt, each request of which is an exchange.
+
+        Raises: UpstreamError, CrowdedError.
+        """
         ...
 
     async def aclose(self) -> None: ...
+
+
+def end(
+    exchange: Exchange, raw: aiohttp.ClientResponse, *, read_bytes: int = 0, error: str = ""
+) -> None:
+    """Finish the exchange of a response that is released next: what has come is counted, read or
+    not, for upstream has sent it."""
+    content = raw.content
+    exchange.received(content.total_bytes - read_bytes)
+    exchange.finish(is_complete=not error and content.is_eof(), error=error)
 
 
 def trouble(

@@ -10,16 +10,24 @@ Runs in: keeper.
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
 from yarl import URL
 
 from mirror.clock import Clock
 from mirror.errors import ErrorType, UpstreamError
-from mirror.upstream.asking import ANSWERS, Answer, Ask, CrowdedError, trouble
+from mirror.upstream.asking import ANSWERS, Answer, Ask, CrowdedError, end, trouble
 from mirror.upstream.egress import proxy_for
 from mirror.upstream.queueing import Queueing
-from mirror.upstream.response import BROKEN, error_type_of, join_fields, reason_of
-from mirror.upstream.traffic import TrafficLine
+from mirror.upstream.response import (
+    BROKEN,
+    error_type_of,
+    head_bytes_of,
+    join_fields,
+    reason_of,
+)
+from mirror.upstream.traffic import LEFT, Exchange, NewExchange
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 MAX_REDIRECTS = 3
@@ -36,16 +44,15 @@ class HttpOrigin:
         self._proxy = proxy
         self._clock = clock
 
-    async def ask(self, ask: Ask, line: TrafficLine) -> Answer:
+    async def ask(self, ask: Ask, new_exchange: NewExchange) -> Answer:
         """One attempt: send, follow redirects within the origin, sort the status."""
         url = URL(self._base + ask.path, encoded=True)
         for _ in range(MAX_REDIRECTS + 1):
-            raw = await self._send(url, ask, line)
+            exchange = new_exchange()
+            raw = await self._send(url, ask, exchange)
             if raw.status not in REDIRECTS:
-                return self._sorted(url, raw)
-            location = raw.headers.get("Location", "")
-            raw.release()
-            url = _redirected(url, location, raw.status)
+                return self._sorted(url, raw, exchange)
+            url = _follow(url, raw, exchange)
         raise UpstreamError(
             str(url),
             "too many redirects",
@@ -57,11 +64,10 @@ class HttpOrigin:
     async def aclose(self) -> None:
         """Nothing is owned."""
 
-    async def _send(self, url: URL, ask: Ask, line: TrafficLine) -> aiohttp.ClientResponse:
-        queueing = Queueing()
-        line.request()
+    async def _send(self, url: URL, ask: Ask, exchange: Exchange) -> aiohttp.ClientResponse:
+        queueing = Queueing(exchange.begin)
         try:
-            return await self._session.request(
+            raw = await self._session.request(
                 ask.method,
                 url,
                 headers=ask.fields,
@@ -73,15 +79,35 @@ class HttpOrigin:
             if queueing.is_waiting:
                 reason = "all connections to it stay in use"
                 raise CrowdedError(str(url), reason) from exc
-            error_type = error_type_of(exc)
-            raise UpstreamError(str(url), reason_of(exc), error_type=error_type) from exc
+            error_type, reason = error_type_of(exc), reason_of(exc)
+            exchange.finish(is_complete=False, error=reason)
+            raise UpstreamError(str(url), reason, error_type=error_type) from exc
+        except asyncio.CancelledError:
+            exchange.finish(is_complete=False, error=LEFT)
+            raise
+        exchange.answered(raw.status, head_bytes_of(raw))
+        return raw
 
-    def _sorted(self, url: URL, raw: aiohttp.ClientResponse) -> Answer:
+    def _sorted(self, url: URL, raw: aiohttp.ClientResponse, exchange: Exchange) -> Answer:
         fields = join_fields(raw)
         if raw.status in ANSWERS:
-            return Answer(raw.status, str(raw.url), fields, raw)
+            return Answer(raw.status, str(raw.url), fields, raw, exchange=exchange)
+        error = trouble(str(url), raw.status, fields, self._clock.now())
+        end(exchange, raw, error=error.reason)
         raw.release()
-        raise trouble(str(url), raw.status, fields, self._clock.now())
+        raise error
+
+
+def _follow(url: URL, raw: aiohttp.ClientResponse, exchange: Exchange) -> URL:
+    """Release a redirect and return where to go on. Raises: UpstreamError."""
+    error = "redirects elsewhere"
+    try:
+        target = _redirected(url, raw.headers.get("Location", ""), raw.status)
+        error = ""
+        return target
+    finally:
+        end(exchange, raw, error=error)
+        raw.release()
 
 
 def _redirected(url: URL, location: str, status: int) -> URL:

@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirror.clock import Clock
@@ -33,7 +34,7 @@ from mirror.upstream.backoff import BACKOFF_FIRST_S, RETRY_AFTER_CAP_S, GiveUp, 
 from mirror.upstream.described import UpstreamObject, described
 from mirror.upstream.origin import Origin, OriginHealth
 from mirror.upstream.response import UpstreamResponse
-from mirror.upstream.traffic import TrafficLine, TrafficMeter
+from mirror.upstream.traffic import NewExchange, TrafficMeter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,27 +124,24 @@ class Pool:
         await self._aclose_connections()
 
     async def _open(self, ask: Ask, expected_sha256: bytes) -> tuple[UpstreamResponse, Answer]:
-        line = self._meter.line(self.name, ask.path)
+        attempts = itertools.count(1)
         failure: MirrorError | None = None
         for member in self._in_order():
             try:
-                answer = await self._ask(member, ask, line)
+                answer = await self._ask(member, ask, attempts)
             except UpstreamError as exc:
                 # The next URL may do better. The last failure is raised, unless one URL is known to
                 # have something else: asking again will not change that.
                 failure = failure if isinstance(failure, VerificationError) else exc
                 continue
             if _is_other(answer, expected_sha256):
+                answer.broke("it states another checksum")
                 answer.release()
                 failure = self._differs(answer, expected_sha256)
                 continue
-            if answer.status == 304:
-                line.not_modified()
             on_broken = functools.partial(self._demote, member.origin)
-            response = UpstreamResponse(
-                answer, traffic=line, on_broken=on_broken, is_vouched=bool(expected_sha256)
-            )
-            return response, answer
+            is_vouched = bool(expected_sha256)
+            return UpstreamResponse(answer, on_broken=on_broken, is_vouched=is_vouched), answer
         raise failure or self._all_closed()
 
     def _in_order(self) -> list[Member]:
@@ -174,15 +172,15 @@ class Pool:
             error_type=ErrorType.DESTINATION_UNAVAILABLE,
         )
 
-    async def _ask(self, member: Member, ask: Ask, line: TrafficLine) -> Answer:
-        """Ask one URL until it answers or the attempts are used up."""
+    async def _ask(self, member: Member, ask: Ask, numbers: Iterator[int]) -> Answer:
+        """Ask one URL until it answers or the attempts are used up; `numbers` counts them."""
         origin = member.origin
         now = self._clock.monotonic()
         attempts = 1 if origin.is_silent(now) else self._settings.attempts
         failures = 0
         while True:
             try:
-                answer = await member.asker.ask(ask, line)
+                answer = await member.asker.ask(ask, self._account(origin, ask, next(numbers)))
             except CrowdedError:
                 raise  # rule 5
             except UpstreamError as exc:
@@ -202,6 +200,16 @@ class Pool:
             else:
                 origin.restore()
                 return answer
+
+    def _account(self, origin: Origin, ask: Ask, attempt: int) -> NewExchange:
+        return functools.partial(
+            self._meter.exchange,
+            self.name,
+            origin.base,
+            ask.path,
+            method=ask.method,
+            attempt=attempt,
+        )
 
     def _demote(self, origin: Origin, words: str) -> None:
         origin.demote(self._clock.monotonic())

@@ -3,11 +3,15 @@
 The library reports one time-out for that wait and for connecting; they mean different things: the
 first says that we are busy, the second that the upstream is away.
 
+When that wait is over, or there was none, `on_placed` is called: from then on the upstream is
+asked. It may be called more than once, for a connection that turned out to be closed.
+
 Runs in: keeper.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import aiohttp
@@ -16,10 +20,11 @@ import aiohttp
 class Queueing:
     """Goes with one request as its trace context."""
 
-    __slots__ = ("is_waiting",)
+    __slots__ = ("is_waiting", "on_placed")
 
-    def __init__(self) -> None:
+    def __init__(self, on_placed: Callable[[], None]) -> None:
         self.is_waiting = False
+        self.on_placed = on_placed
 
 
 def queueing_trace() -> aiohttp.TraceConfig:
@@ -27,6 +32,8 @@ def queueing_trace() -> aiohttp.TraceConfig:
     trace = aiohttp.TraceConfig()
     trace.on_connection_queued_start.append(_began)
     trace.on_connection_queued_end.append(_ended)
+    trace.on_connection_create_start.append(_creates)
+    trace.on_connection_reuseconn.append(_reuses)
     trace.freeze()
     return trace
 
@@ -45,3 +52,19 @@ async def _ended(
     _params: aiohttp.TraceConnectionQueuedEndParams,
 ) -> None:
     context.trace_request_ctx.is_waiting = False
+
+
+async def _creates(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionCreateStartParams,
+) -> None:
+    context.trace_request_ctx.on_placed()
+
+
+async def _reuses(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _params: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.on_placed()

@@ -25,7 +25,6 @@ import aiohttp
 
 from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.asking import Answer
-from mirror.upstream.traffic import TrafficLine
 
 # What a broken connection looks like from inside aiohttp; nothing of it leaves this room.
 BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError)
@@ -48,7 +47,6 @@ class UpstreamResponse:
         self,
         answer: Answer,
         *,
-        traffic: TrafficLine,
         on_broken: Callable[[str], None],
         is_vouched: bool = False,
     ) -> None:
@@ -58,7 +56,6 @@ class UpstreamResponse:
         self.stated_sha256 = answer.stated.sha256  # of the whole content; b"": not stated
         self.received_bytes = 0
         self._answer = answer
-        self._traffic = traffic
         self._on_broken = on_broken
         self._stated_crc32 = -1 if is_vouched else answer.stated.crc32
         self._announced = _announced_length(answer.status, self.fields)
@@ -72,7 +69,6 @@ class UpstreamResponse:
         try:
             async for chunk in self._answer.content():
                 self.received_bytes += len(chunk)
-                self._traffic.received(len(chunk))
                 if stated >= 0:
                     crc = zlib.crc32(chunk, crc)
                 yield chunk
@@ -86,6 +82,7 @@ class UpstreamResponse:
 
     def _broken(self, reason: str, error_type: ErrorType | None) -> UpstreamError:
         reason = f"{reason} after {self.received_bytes} bytes of content"
+        self._answer.broke(reason)
         self._on_broken(reason)
         return UpstreamError(self.url, reason, upstream_status=self.status, error_type=error_type)
 
@@ -100,6 +97,13 @@ def join_fields(response: aiohttp.ClientResponse) -> dict[str, str]:
         lower = name.lower()
         fields[lower] = f"{fields[lower]}, {value}" if lower in fields else value
     return fields
+
+
+def head_bytes_of(response: aiohttp.ClientResponse) -> int:
+    """Return the length of the head, rebuilt: optional white space of its lines is not kept."""
+    # "HTTP/1.1 200 " and the two ends of line
+    start_bytes = 13 + len(response.reason or "") + 4
+    return start_bytes + sum(len(name) + len(value) + 4 for name, value in response.raw_headers)
 
 
 def reason_of(exc: BaseException) -> str:

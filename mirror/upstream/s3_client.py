@@ -190,6 +190,10 @@ def _keep_quiet() -> None:
             logger.addHandler(logging.NullHandler())
 
 
+def _count_nothing() -> None:
+    """The library's own requests are nobody's exchange."""
+
+
 class _PooledSession:
     """What the library takes for its session: the pool's, with the manners of this room."""
 
@@ -197,7 +201,7 @@ class _PooledSession:
         self._session = session
 
     async def request(self, method: str, **options: Any) -> aiohttp.ClientResponse:
-        queueing = _QUEUEING.get(None) or Queueing()
+        queueing = _QUEUEING.get(None) or Queueing(_count_nothing)
         return await self._session.request(
             method, allow_redirects=False, trace_request_ctx=queueing, **options
         )

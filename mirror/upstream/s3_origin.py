@@ -17,6 +17,7 @@ Runs in: keeper, and only where an `s3://` URL is configured.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -41,9 +42,15 @@ from mirror.http.dates import parse_http_date
 from mirror.upstream.asking import Answer, Ask, CrowdedError, Stated, trouble
 from mirror.upstream.described import stated_crc32, stated_sha256
 from mirror.upstream.queueing import Queueing
-from mirror.upstream.response import BROKEN, error_type_of, join_fields, reason_of
+from mirror.upstream.response import (
+    BROKEN,
+    error_type_of,
+    head_bytes_of,
+    join_fields,
+    reason_of,
+)
 from mirror.upstream.s3_client import S3Client
-from mirror.upstream.traffic import TrafficLine
+from mirror.upstream.traffic import LEFT, Exchange, NewExchange
 
 VERSIONS_MAX = 256  # as many bodies as may be under way, and more; an entry is 200 bytes
 _OPERATIONS = {"GET": "get_object", "HEAD": "head_object"}
@@ -70,6 +77,7 @@ class _Refusal:
     status: int
     code: str
     fields: Mapping[str, str]
+    exchange: Exchange
 
 
 def bucket_of(url: str, settings: S3, denied_status: int) -> Bucket:
@@ -93,23 +101,24 @@ class S3Origin:
         # (key, entity tag) -> version id of what was given whole
         self._versions: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    async def ask(self, ask: Ask, line: TrafficLine) -> Answer:
+    async def ask(self, ask: Ask, new_exchange: NewExchange) -> Answer:
         """One attempt; for a range under a validator up to three requests (rule 2)."""
         key = self._key(ask.path)
-        refusal = _Refusal(status=0, code="", fields={})
         for parameters in self._variants(key, ask.fields):
-            answer = await self._send(ask.method, key, parameters, line)
+            answer = await self._send(ask.method, key, parameters, new_exchange())
             if isinstance(answer, Answer):
                 return answer
             refusal = answer
             if refusal.status != 412 and "VersionId" not in parameters:
                 break
+            refusal.exchange.finish(is_complete=True)  # another form is asked for
         if ask.method == "HEAD" and refusal.status in (403, 404):
             # A HEAD has no content to say whether key or bucket is missing; one byte of a GET has.
+            refusal.exchange.finish(is_complete=True)
             probe = Ask(path=ask.path, fields={"range": "bytes=0-0"})
-            answer = await self.ask(probe, line)
+            answer = await self.ask(probe, new_exchange)
             answer.release()
-            return Answer(answer.status, answer.url, _without_content(answer.fields), None)
+            return answer.without_content(_without_content(answer.fields))
         return self._refused(key, refusal)
 
     async def aclose(self) -> None:
@@ -150,10 +159,9 @@ class S3Origin:
         return parameters
 
     async def _send(
-        self, method: str, key: str, parameters: Mapping[str, object], line: TrafficLine
+        self, method: str, key: str, parameters: Mapping[str, object], exchange: Exchange
     ) -> Answer | _Refusal:
-        queueing = Queueing()
-        line.request()
+        queueing = Queueing(exchange.begin)
         try:
             found = await self._client.call(_OPERATIONS[method], parameters, queueing)
         except _FAILURES as exc:
@@ -161,11 +169,16 @@ class S3Origin:
                 reason = "all connections to it stay in use"
                 raise CrowdedError(self._url(key), reason) from exc
             if isinstance(exc, ClientError) and exc.operation_name in _OUR_OPERATIONS:
-                return _refusal(exc)
-            raise _unusable(self._url(key), exc) from exc
-        return self._answer(key, found)
+                return _refusal(exc, exchange)
+            error = _unusable(self._url(key), exc)
+            exchange.finish(is_complete=False, error=error.reason)
+            raise error from exc
+        except asyncio.CancelledError:
+            exchange.finish(is_complete=False, error=LEFT)
+            raise
+        return self._answer(key, found, exchange)
 
-    def _answer(self, key: str, found: Mapping[str, Any]) -> Answer:
+    def _answer(self, key: str, found: Mapping[str, Any], exchange: Exchange) -> Answer:
         metadata = found["ResponseMetadata"]
         status: int = metadata["HTTPStatusCode"]
         # The connection's own response: the library's reader cuts content into small pieces.
@@ -175,7 +188,10 @@ class S3Origin:
         if status == 200:
             stated = Stated(sha256=stated_sha256(fields), crc32=stated_crc32(fields))
             self._note_version(key, fields)
-        return Answer(status, self._url(key), fields, raw, stated=stated)
+        exchange.answered(status, _head_bytes(fields) if raw is None else head_bytes_of(raw))
+        if raw is None:
+            exchange.finish(is_complete=True)
+        return Answer(status, self._url(key), fields, raw, exchange=exchange, stated=stated)
 
     def _note_version(self, key: str, fields: Mapping[str, str]) -> None:
         version = fields.get("x-amz-version-id", "null")
@@ -189,15 +205,25 @@ class S3Origin:
 
     def _refused(self, key: str, refusal: _Refusal) -> Answer:
         """Return the answer that a refusal is in HTTP's words. Raises: UpstreamError."""
+        try:
+            status = self._status_of(key, refusal)
+        except UpstreamError as exc:
+            refusal.exchange.finish(is_complete=False, error=exc.reason)
+            raise
+        refusal.exchange.finish(is_complete=True)
+        fields = _without_content(refusal.fields)
+        return Answer(status, self._url(key), fields, None, exchange=refusal.exchange)
+
+    def _status_of(self, key: str, refusal: _Refusal) -> int:
+        """Return what to answer with. Raises: UpstreamError where the refusal is trouble."""
         url, status, code = self._url(key), refusal.status, refusal.code
         if status == 404 and code == "NoSuchBucket":
             raise _misconfigured(url, f"there is no bucket {self._bucket.name!r}", status)
         if status in (304, 404, 410, 416, 451):
-            return Answer(status, url, _without_content(refusal.fields), None)
+            return status
         if status == 403 and code in _DENIED:
             if self._bucket.denied_status:
-                fields = _without_content(refusal.fields)
-                return Answer(self._bucket.denied_status, url, fields, None)
+                return self._bucket.denied_status
             reason = "access denied (without s3:ListBucket a missing key looks the same)"
             raise _misconfigured(url, reason, status)
         raise trouble(url, status, refusal.fields, self._clock.now(), word=code)
@@ -212,13 +238,22 @@ def _without_content(fields: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if name not in gone}
 
 
-def _refusal(exc: ClientError) -> _Refusal:
+def _head_bytes(fields: Mapping[str, str]) -> int:
+    """The library keeps no head: its field lines, and a status line without a phrase."""
+    return 17 + sum(len(name) + len(value) + 4 for name, value in fields.items())
+
+
+def _refusal(exc: ClientError, exchange: Exchange) -> _Refusal:
     metadata: Mapping[str, Any] = exc.response.get("ResponseMetadata", {})
     error: Mapping[str, Any] = exc.response.get("Error", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    fields: Mapping[str, str] = metadata.get("HTTPHeaders", {})
+    exchange.answered(status, _head_bytes(fields))
+    length = fields.get("content-length", "")
+    if exc.operation_name != "HeadObject" and length.isascii() and length.isdigit():
+        exchange.received(int(length))  # the library has read it
     return _Refusal(
-        status=int(metadata.get("HTTPStatusCode", 0)),
-        code=str(error.get("Code", "")),
-        fields=metadata.get("HTTPHeaders", {}),
+        status=status, code=str(error.get("Code", "")), fields=fields, exchange=exchange
     )
 
 

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from mirror.accounting.uses import LeftOut, Use
 from mirror.fill.bodies import GrowingBody, PassThroughBody
 from mirror.fill.client import KeeperClient
 from mirror.fill.frames import (
@@ -76,17 +77,30 @@ class Peer:
             await self._writer.wait_closed()
 
 
+class SeenUses:
+    """What workers told of what they served."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[Use, ...], LeftOut]] = []
+
+    def used(self, uses: Sequence[Use], left_out: LeftOut) -> None:
+        self.seen.append((tuple(uses), left_out))
+
+
 class Keeper:
     """A world behind its socket."""
 
     def __init__(self, world: World, directory: str) -> None:
         self.world = world
         self.path = f"{directory}/keeper.sock"
+        self.uses = SeenUses()
         self._peers: list[Peer] = []
         self._clients: list[KeeperClient] = []
 
     async def start(self) -> None:
-        self.server = KeeperServer(self.world.filler, self.path, log=self.world.log)
+        self.server = KeeperServer(
+            self.world.filler, self.path, log=self.world.log, observer=self.uses
+        )
         await self.server.start()
 
     async def client(self) -> KeeperClient:

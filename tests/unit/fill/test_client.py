@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.accounting.uses import Use
 from mirror.clock import SystemClock
 from mirror.fill.bodies import GrowingBody
 from mirror.fill.client import KeeperClient
@@ -23,7 +24,7 @@ from mirror.fill.messages import (
     Failed,
     Hello,
     StoredAnswer,
-    Used,
+    Uses,
     decode,
     encode,
 )
@@ -262,15 +263,23 @@ class TestRecency:
     async def test_keys_are_sent_in_one_batch(self, tmp_path: Path) -> None:
         async with keeper_and_client(tmp_path) as (keeper, client, _):
             await eventually(lambda: client.is_connected)
-            client.used("a")
-            client.used("b")
-            client.used("a")
-            used = decode(Used, (await keeper.take(FrameType.USED)).payload)
-            assert sorted(used.keys) == ["a", "b"]
+            client.used("a", 1, 100, 1, 100)
+            client.used("b", 1, 0, 0, 50)
+            client.used("a", 2, 30, 0, 100)
+            told = decode(Uses, (await keeper.take(FrameType.USED)).payload)
+            assert sorted(told.uses) == [Use("a", 3, 130, 1, 100), Use("b", 1, 0, 0, 50)]
+
+    async def test_last_uses_are_told_before_the_worker_ends(self, tmp_path: Path) -> None:
+        async with keeper_and_client(tmp_path) as (keeper, client, _):
+            await eventually(lambda: client.is_connected)
+            client.used("a", 1, 100, 0, 100)
+            await client.aclose()
+            told = decode(Uses, (await keeper.take(FrameType.USED)).payload)
+            assert told.uses == (Use("a", 1, 100, 0, 100),)
 
     async def test_keys_are_dropped_without_a_keeper(self, tmp_path: Path) -> None:
         async with keeper_and_client(tmp_path, is_started=False) as (_, client, _log):
-            client.used("a")
+            client.used("a", 1, 100, 0, 100)
             client._tell(FrameType.USED, client._notices._recency.batches())
             assert client._notices._recency.batches() == []
 

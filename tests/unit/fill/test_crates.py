@@ -259,7 +259,7 @@ async def test_a_crate_whose_index_changed_while_it_was_fetched_is_withdrawn(
         world.crates.resources[path("1.0.0")].steps = [Step(gate=gate)]
         asking = asyncio.create_task(world.ask(key("1.0.0")))
         async with asyncio.timeout(10):
-            while not world.crates.requests or world.filler.flights > 1:  # the index is stored
+            while not world.crates.requests or len(world.filler.flights) > 1:  # the index is stored
                 await asyncio.sleep(0.001)
         world.clock.move(61)
         world.index.resources.clear()

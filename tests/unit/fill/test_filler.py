@@ -67,7 +67,7 @@ async def test_who_comes_while_only_the_commit_is_missing_hits(
             world.files.may_sync.clear()
         try:
             await world.ask(HEAD)
-            assert world.filler.flights == 1
+            assert len(world.filler.flights) == 1
             late = await world.ask(HEAD)
         finally:
             world.files.may_sync.set()

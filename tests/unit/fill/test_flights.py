@@ -8,7 +8,10 @@ import pytest
 
 from mirror.errors import UpstreamError
 from mirror.fill.flights import HELD_MAX, Flight, Flights
+from mirror.fill.growing import GrowingFile
 from mirror.fill.messages import Failed
+from mirror.fill.replies import Growing
+from tests.unit.fill.fake_keeper import entry
 from tests.unit.fill.keeper_world import FakeClock, RecordingLog
 
 GONE = Failed(status=404, reason="gone")
@@ -156,3 +159,59 @@ def test_hold_offs_are_bounded() -> None:
         flights.hold(str(n), GONE, for_s=9.0)
     assert flights.held("9") is None
     assert flights.held("10") is not None
+
+
+class _Ends:
+    def __init__(self) -> None:
+        self.failed: list[bool] = []
+
+    def flight_ended(self, *, is_failed: bool) -> None:
+        self.failed.append(is_failed)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_failed"),
+    [
+        pytest.param(GONE, False, id="absent-upstream"),
+        pytest.param(Failed(status=503, reason="upstream is away"), True, id="no-answer"),
+        pytest.param(None, True, id="without-a-word"),
+    ],
+)
+async def test_a_flight_counts_as_failed_when_nobody_could_be_answered(
+    reply: Failed | None, is_failed: bool
+) -> None:
+    ends = _Ends()
+    flights = Flights(clock=FakeClock(), log=RecordingLog(), tally=ends)
+
+    async def run(flight: Flight) -> None:
+        if reply is not None:
+            flight.answer_all(reply)
+
+    flight = flights.launch("k", ("k",), run)
+    assert flight.task is not None
+    await flight.task
+    assert ends.failed == [is_failed]
+
+
+async def test_those_under_way_are_told_with_what_has_landed() -> None:
+    flights, clock, _ = table()
+    go = asyncio.Event()
+
+    async def run(flight: Flight) -> None:
+        await go.wait()
+
+    began_at_s = clock.monotonic()
+    first = flights.launch("a", ("a",), run)
+    clock.move(3)
+    flights.launch("b", ("b",), run)
+    assert [(each.key, each.began_at_s) for each in flights] == [
+        ("a", began_at_s),
+        ("b", began_at_s + 3),
+    ]
+    assert [each.file for each in flights] == [None, None]
+    file = GrowingFile(number=1, path="p", entry=entry(key="a"), length=9, landed=4)
+    first.answer({"a": Growing(file=file)})
+    assert first.file is file
+    go.set()
+    await asyncio.wait([each.task for each in flights if each.task is not None])
+    assert list(flights) == []

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mirror.accounting.uses import LeftOut, Use
 from mirror.fill.frames import MAX_PAYLOAD_BYTES
 from mirror.fill.messages import (
     Answer,
@@ -21,7 +22,7 @@ from mirror.fill.messages import (
     Progress,
     Purpose,
     StoredAnswer,
-    Used,
+    Uses,
     decode,
     decode_answer,
     encode,
@@ -73,7 +74,8 @@ def test_each_other_form_comes_back_as_it_was_sent() -> None:
     assert decode(Progress, encode(done)) == done
     assert decode(Progress, encode(failed)) == failed
     assert decode(Hello, encode(Hello(slot=-1, pid=7))) == Hello(slot=-1, pid=7, fillers=1)
-    assert decode(Used, encode(Used(keys=("a", "b")))) == Used(keys=("a", "b"))
+    uses = Uses(uses=(Use("a", 1, 2, 0, 4), Use("b", 1, 2, 1, 4)), left_out=LeftOut(3, 9))
+    assert decode(Uses, encode(uses)) == uses
     assert decode(Check, encode(Check(keys=("a",)))) == Check(keys=("a",))
     assert decode(Failed, encode(FAILED)) == FAILED
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mirror.accounting.uses import LeftOut, Use
 from mirror.fill.frames import (
     INITIAL_CREDIT_BYTES,
     MAX_PAYLOAD_BYTES,
@@ -26,7 +27,7 @@ from mirror.fill.messages import (
     InlineAnswer,
     Progress,
     Purpose,
-    Used,
+    Uses,
     decode,
     decode_answer,
     encode,
@@ -42,6 +43,8 @@ from tests.unit.fill.keeper_socket import (
     running_keeper,
 )
 from tests.unit.fill.scripted_pool import Step
+
+USE = Use(KEY, 2, 300, 1, 150)
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ _ASK = encode(Ask(purpose=Purpose.FETCH, key="x"))
         pytest.param([(FrameType.ASK, 0, _ASK)], id="stream-zero"),
         pytest.param([(FrameType.ANSWER, 1, b"")], id="an-answer"),
         pytest.param([(FrameType.HELLO, 0, b"")], id="a-second-hello"),
-        pytest.param([(FrameType.USED, 0, encode(Used(keys=("k",) * 513)))], id="too-many-keys"),
+        pytest.param([(FrameType.USED, 0, encode(Uses(uses=(USE,) * 513)))], id="too-many-keys"),
         pytest.param(
             [(FrameType.CHECK, 0, encode(Check(keys=("k",) * 513)))], id="too-many-checks"
         ),
@@ -220,9 +223,10 @@ async def test_credit_for_an_ended_stream_is_ignored(keeper: Keeper) -> None:
 
 async def test_recency_reaches_the_filler(keeper: Keeper) -> None:
     peer = await keeper.peer()
-    peer.send(FrameType.USED, 0, Used(keys=(KEY,)))
+    peer.send(FrameType.USED, 0, Uses(uses=(USE,), left_out=LeftOut(2, 3)))
     peer.send(FrameType.ASK, 1, Ask(purpose=Purpose.FETCH, key="x"))
     assert (await peer.receive()).type is FrameType.ANSWER
+    assert keeper.uses.seen == [((USE,), LeftOut(2, 3))]
 
 
 async def test_checks_reach_the_filler(keeper: Keeper) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
 
 from mirror.clock import Clock, SystemClock
 from mirror.config import Crates, Duration, Index, Releases, Upstream
@@ -72,27 +73,69 @@ class ScriptedOrigin:
         writer.close()
 
 
-class RecordingMeter:
-    """Counts per (pool, path)."""
+@dataclass(slots=True, kw_only=True)
+class RecordedExchange:
+    """What was reported of one request."""
 
-    def __init__(self) -> None:
-        self.requests = 0
-        self.received_bytes = 0
-        self.not_modified_total = 0
-        self.lines: list[tuple[str, str]] = []
+    pool: str
+    url: str
+    path: str
+    method: str
+    attempt: int
+    has_begun: bool = False
+    status: int = 0
+    head_bytes: int = 0
+    received_bytes: int = 0
+    ends: list[tuple[bool, str]] = field(default_factory=list)
 
-    def line(self, pool: str, path: str) -> RecordingMeter:
-        self.lines.append((pool, path))
-        return self
+    def begin(self) -> None:
+        self.has_begun = True
 
-    def request(self) -> None:
-        self.requests += 1
+    def answered(self, status: int, head_bytes: int) -> None:
+        self.status, self.head_bytes = status, head_bytes
 
     def received(self, content_bytes: int) -> None:
+        assert content_bytes >= 0
         self.received_bytes += content_bytes
 
-    def not_modified(self) -> None:
-        self.not_modified_total += 1
+    def finish(self, *, is_complete: bool, error: str = "") -> None:
+        self.ends.append((is_complete, error))
+
+    @property
+    def end(self) -> tuple[bool, str]:
+        """The first one counts; without any the account was left open."""
+        assert self.ends, f"nobody finished {self}"
+        return self.ends[0]
+
+
+class RecordingMeter:
+    """Keeps every exchange, in order."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[RecordedExchange] = []
+
+    def exchange(
+        self, pool: str, url: str, path: str, *, method: str, attempt: int
+    ) -> RecordedExchange:
+        made = RecordedExchange(pool=pool, url=url, path=path, method=method, attempt=attempt)
+        self.exchanges.append(made)
+        return made
+
+    @property
+    def begun(self) -> list[RecordedExchange]:
+        return [each for each in self.exchanges if each.has_begun]
+
+    @property
+    def statuses(self) -> list[int]:
+        return [each.status for each in self.begun]
+
+    @property
+    def errors(self) -> list[str]:
+        return [each.end[1] for each in self.begun]
+
+    @property
+    def received_bytes(self) -> int:
+        return sum(each.received_bytes for each in self.exchanges)
 
 
 class RecordingLog:

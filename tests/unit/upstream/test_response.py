@@ -40,8 +40,14 @@ def response_of(
 ) -> UpstreamResponse:
     received = cast(aiohttp.ClientResponse, raw)
     return UpstreamResponse(
-        Answer(raw.status, raw.url, join_fields(received), received, stated=stated),
-        traffic=RecordingMeter(),
+        Answer(
+            raw.status,
+            raw.url,
+            join_fields(received),
+            received,
+            exchange=RecordingMeter().exchange("crates", "u", "/x", method="GET", attempt=1),
+            stated=stated,
+        ),
         on_broken=broken.append,
     )
 

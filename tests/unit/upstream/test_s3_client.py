@@ -97,10 +97,10 @@ class TestRequest:
             client = S3Client(access, session, credentials_hold_s=0)
             key = {"Bucket": "b", "Key": "k"}
             with pytest.raises(NoCredentialsError):
-                await client.call("get_object", key, Queueing())
+                await client.call("get_object", key, Queueing(lambda: None))
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIENVIRONMENT")
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-            response = await client.call("get_object", key, Queueing())
+            response = await client.call("get_object", key, Queueing(lambda: None))
             await response["Body"].raw_stream.read()
             await client.aclose()
             assert "Credential=AKIENVIRONMENT/" in origin.fields()["authorization"]
@@ -124,8 +124,10 @@ class TestRequest:
         meter = RecordingMeter()
         async with scripted(found(), secret=secret, meter=meter) as (_, pools):
             await fetch(pools["releases"], "/dist/x")
-        assert meter.lines == [("releases", "/dist/x")]
-        assert (meter.requests, meter.received_bytes) == (1, len(BODY))
+        (only,) = meter.begun
+        assert (only.pool, only.path, only.url) == ("releases", "/dist/x", "s3://bucket/pre")
+        assert (only.received_bytes, only.end) == (len(BODY), (True, ""))
+        assert only.head_bytes == len(found()) - len(BODY)
 
     async def test_a_role_is_assumed_once_for_many_requests(self, secret: Path) -> None:
         credentials = (
