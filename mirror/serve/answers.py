@@ -11,6 +11,7 @@ Rules:
    slow reader holds is one shared object, and that only until it is stored.
 6. A gzip variant whose file is gone or not the attested one is no trouble: the identity is answered
    in its place (`variants`).
+7. What an answer is, is noted in the stream's account before anything of it leaves.
 
 Runs in: worker. Awaits nothing.
 """
@@ -25,11 +26,12 @@ from mirror.fill.plan import BLOB_CHANGED, BLOB_GONE, AskKeeper, Serve
 from mirror.http.cache_status import cache_status, with_detail, with_ttl
 from mirror.http.freshness import age_s, ttl_s
 from mirror.route.route import Route
-from mirror.serve.accounts import Account, outcome_of, outcome_of_status
+from mirror.serve.account import Account
 from mirror.serve.generations import generation_of
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry
 from mirror.serve.multipart_source import present
+from mirror.serve.outcomes import outcome_of
 from mirror.serve.refusals import TextAnswer, text_answer
 from mirror.serve.representation import Representation, describe
 from mirror.serve.request import Request
@@ -86,17 +88,17 @@ class Answers:
         stream: Stream,
         request: Request,
         answer: TextAnswer,
-        route: Route | None = None,
     ) -> None:
         """Answer one line of text; the connection stays as the request wants it."""
+        _account_of(stream).answers(None, answer.words)
         head, content = text_answer(answer, self._shared.wheel.now, is_head=request.is_head)
-        self._count_text(answer, stream.answer(head, content) + len(content), route)
+        stream.answer(head, content)
         stream.finish()
 
     def refuse(self, stream: Stream, answer: TextAnswer, *, is_head: bool) -> None:
         """Answer one line of text and close, with input still to come."""
-        head, content = text_answer(answer, self._shared.wheel.now, is_head=is_head)
-        self._count_text(answer, stream.refuse(head, content) + len(content), None)
+        _account_of(stream).answers(None, answer.words)
+        stream.refuse(*text_answer(answer, self._shared.wheel.now, is_head=is_head))
 
     def stored(self, call: Call, serve: Serve, selected: Selected) -> AskKeeper | None:
         """Answer with a stored 200; None, or why its file cannot be used."""
@@ -125,8 +127,8 @@ class Answers:
             if not isinstance(loaded, bytes):
                 return _trouble(loaded)
             content = loaded
-        row = shared.counters.row(call.route.content_class, Outcome.HIT)
-        hot = HotEntry(call.route, serve, content, row=row, epoch=call.epoch, form=form)
+        rows = shared.accounts.rows_of(call.route.content_class)
+        hot = HotEntry(call.route, serve, content, rows=rows, epoch=call.epoch, form=form)
         hot.vouched_at = selected.vouched_at or hot.vouched_at
         entry = serve.stored.entry
         # A former generation's entry is another's name for a few seconds; it stays where it is.
@@ -139,18 +141,18 @@ class Answers:
         stream, request, shared = call.stream, call.request, self._shared
         words = self.marked(selected.words, hot.stored.entry)
         plan = self._plan(request, hot.representation, words)
-        account = Account(shared.counters, call.route.content_class, selected.outcome)
-        shared.keeper.used(call.route.key)
+        account = _account_of(stream)
+        account.answers(selected.outcome, words, hot.stored.entry.length)
         if not plan.has_segment or hot.content is not None:
             self.note_given(call, plan.status, hot.stored.entry)
-            _send_whole(stream, plan, hot.content or b"", account)
+            _send_whole(stream, plan, hot.content or b"")
             return None
         opened = shared.reader.open_blob(hot.file)
         if not isinstance(opened, BlobFile):
             shared.hot.discard(hot.name)
             return _trouble(opened)
         self.note_given(call, plan.status, hot.stored.entry)
-        account.count_head(stream.begin(plan.head, plan.content_bytes))
+        stream.begin(plan.head, plan.content_bytes)
         source = present(plan.parts, FileSource(shared.pages, opened.fd))
         sender = Sender(stream, source, plan.start, account.count_content)
         SegmentExchange(stream, sender).start(plan.end)
@@ -160,14 +162,16 @@ class Answers:
         """Answer with verified content that may not be durable yet; it is not kept hot."""
         self._variants.given_uncoded(call.request, call.route, len(content))
         representation = describe(entry, call.route, len(content))
-        plan = self._plan(call.request, representation, self.marked(words, entry))
+        shown = self.marked(words, entry)
+        plan = self._plan(call.request, representation, shown)
         self.note_given(call, plan.status, entry)
-        account = Account(self._shared.counters, call.route.content_class, outcome_of(words))
         stream = call.stream
+        account = _account_of(stream)
+        account.answers(outcome_of(words), shown, len(content))
         if plan.end - plan.start <= SMALL_BYTES:
-            _send_whole(stream, plan, content, account)
+            _send_whole(stream, plan, content)
             return
-        account.count_head(stream.begin(plan.head, plan.content_bytes))
+        stream.begin(plan.head, plan.content_bytes)
         source = present(plan.parts, ContentSource(content))
         sender = Sender(stream, source, plan.start, account.count_content)
         HeldExchange(
@@ -185,7 +189,7 @@ class Answers:
             words=self.marked(words, entry),
             age_s=age_s(entry.confirmed_at, self._shared.wheel.now),
         )
-        self.text(call.stream, call.request, answer, call.route)
+        self.text(call.stream, call.request, answer)
 
     def note_given(self, call: Call, status: int, entry: Entry) -> None:
         """Note in the client's sequence what is answered; before anything of it leaves."""
@@ -220,13 +224,8 @@ class Answers:
     ) -> None:
         """Answer with content made in the worker; it has no age and no cache status."""
         plan = self._plan(request, representation, "")
-        account = Account(self._shared.counters, None, Outcome.HIT)
-        _send_whole(stream, plan, content, account)
-
-    def _count_text(self, answer: TextAnswer, sent_bytes: int, route: Route | None) -> None:
-        content_class = None if route is None else route.content_class
-        account = Account(self._shared.counters, content_class, outcome_of_status(answer.status))
-        account.count_head(sent_bytes)
+        _account_of(stream).answers(Outcome.HIT, "")
+        _send_whole(stream, plan, content)
 
     def _plan(self, request: Request, representation: Representation, words: str) -> ResponsePlan:
         return build(
@@ -238,12 +237,17 @@ class Answers:
         )
 
 
-def _send_whole(stream: Stream, plan: ResponsePlan, content: bytes, account: Account) -> None:
+def _send_whole(stream: Stream, plan: ResponsePlan, content: bytes) -> None:
     """Send a plan whose content is in memory; the exchange is over."""
-    sent = plan.content_of(content)
-    account.count_head(stream.answer(plan.head, sent))
-    account.count_content(len(sent))
+    stream.answer(plan.head, plan.content_of(content))
     stream.finish()
+
+
+def _account_of(stream: Stream) -> Account:
+    """The account that was opened when the request came."""
+    if stream.account is None:
+        raise RuntimeError("an answer without a request")
+    return stream.account
 
 
 def _trouble(opened: BlobMissing | BlobChanged) -> AskKeeper:

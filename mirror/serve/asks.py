@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from mirror.fill.bodies import GrowingBody, InlineBody, PassThroughBody, Reply
-from mirror.fill.messages import Ask, Purpose, StoredAnswer
+from mirror.fill.messages import Ask, Failed, Purpose, StoredAnswer
 from mirror.serve.ports import Keeper
+
+_ABSENT: Final = 404  # an answer like any other
 
 _Question = tuple[Purpose, str, bytes, float, int]
 
@@ -37,10 +41,11 @@ _Waiting = asyncio.Future["Reply | _Told"]
 
 
 class Asks:
-    """The asks of one worker that are under way."""
+    """The asks of one worker that are under way; `count` counts them by a name of `TOTALS`."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, count: Callable[[str], None]) -> None:
         self._keeper = keeper
+        self._count = count
         self._followers: dict[_Question, list[_Waiting]] = {}
 
     def __repr__(self) -> str:
@@ -55,17 +60,25 @@ class Asks:
             followers.append(waiting)
             reply = await waiting
             if reply is _Told.ASK_ALONE:
-                return await self._keeper.ask(ask)
+                return await self.ask_alone(ask)
             if not isinstance(reply, _Told):
                 return reply
         return await self._lead(question, ask)
+
+    async def ask_alone(self, ask: Ask) -> Reply:
+        """Ask for one request only."""
+        self._count("asks_total")
+        reply = await self._keeper.ask(ask)
+        if isinstance(reply, Failed) and reply.status != _ABSENT:
+            self._count("asks_failed")
+        return reply
 
     async def _lead(self, question: _Question, ask: Ask) -> Reply:
         followers: list[_Waiting] = []
         self._followers[question] = followers
         said: Reply | _Told = _Told.ASK_ALONE
         try:
-            reply = await self._keeper.ask(ask)
+            reply = await self.ask_alone(ask)
             said = _for_followers(reply)
         except asyncio.CancelledError:
             said = _Told.ASK_AGAIN

@@ -13,6 +13,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Final
+
+_SCHEMES: Final = {b"http": "http", b"https": "https"}
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -49,6 +52,15 @@ def client_address(peer: str, forwarded_for: bytes | None, trusted: TrustedProxi
         if not trusted.trusts(nearest):
             return nearest
     return nearest
+
+
+def client_scheme(scheme: str, forwarded_proto: bytes | None) -> str:
+    """Return "http" or "https", as a trusted proxy says that its client came; `scheme`: as it came
+    itself."""
+    if forwarded_proto is None:
+        return scheme
+    # A chain of proxies appends; the nearest one, which is the trusted one, wrote the last.
+    return _SCHEMES.get(forwarded_proto.split(b",")[-1].strip(b" \t").lower(), scheme)
 
 
 def is_loopback(address: str) -> bool:

@@ -9,7 +9,9 @@ Rules:
    than what one write left over.
 4. After a refusal whose content may still come, the sending side is shut and input is discarded
    for `LINGER_S`: closing at once would reset the connection and destroy the answer.
-5. The first deadline that passes ends the connection: head, idle, write. The last one moves for a
+5. The account of a response that was handed over is over when the transport has let go of it: what
+   a client that stops reading is owed is not counted as sent.
+6. The first deadline that passes ends the connection: head, idle, write. The last one moves for a
    client that takes what it is owed at `[serve] min_rate` or faster (`pace`).
 
 States: ready (idle, may use the memo), receiving a head, in an exchange, paused, closing.
@@ -25,40 +27,35 @@ import math
 from typing import Final, Protocol
 
 from mirror.errors import RequestError
-from mirror.serve.h2_entrance import H2Entrance
+from mirror.serve.admission import Admission
 from mirror.serve.head import Head
 from mirror.serve.hot_entry import HotEntry
-from mirror.serve.inbox import Inbox
 from mirror.serve.memo import split_tag
-from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
-from mirror.serve.refusals import TextAnswer, asks_for_head, text_answer
+from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
-from mirror.serve.socket_names import address_of, host_of
 from mirror.serve.stream import Exchange, RequestPath
 
 PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
 LINGER_S: Final = 2.0
+_LATE: Final = TextAnswer(status=408, sentence="The request head did not arrive in time.")
 DRAIN_GRACE_S: Final = 1.0  # for a request that may be on its way when the worker ends
 
 
 class HotPath(RequestPath, Protocol):
     """`request_path.RequestPath`, as learned heads need it."""
 
-    def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
+    def serve_hot(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """Answer a plain GET from a hot entry; False when it cannot."""
 
-    def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
+    def serve_not_modified(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it cannot."""
 
 
-class Connection(H2Entrance):
+class Connection(Admission):
     """The protocol object of one client; see the module's rules."""
 
     __slots__ = (
-        "_awaits_proxy_header",
         "_exchange",
-        "_has_eof",
-        "_inbox",
         "_is_head_begun",
         "_is_lingering",
         "_is_reading_paused",
@@ -71,10 +68,7 @@ class Connection(H2Entrance):
     def __init__(self, shared: Shared, path: HotPath) -> None:
         super().__init__(shared, path)
         self._path = path
-        self._inbox = Inbox()
         self._exchange: Exchange | None = None
-        self._awaits_proxy_header = shared.uses_proxy_protocol
-        self._has_eof = False
         self._is_head_begun = False
         self._is_lingering = False
         self._is_reading_paused = False
@@ -96,20 +90,9 @@ class Connection(H2Entrance):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if self.scheme == "https":
-            self._awaits_proxy_header = False  # that setting is of plaintext listeners
-        self.peer = self.socket_peer = host_of(transport.get_extra_info("peername"))
-        self.local_address = address_of(transport.get_extra_info("sockname"))
-        shared = self._shared
-        shared.wheel.add(self)
-        self.deadline_at = shared.wheel.head_deadline_at
-        if len(shared.wheel) > shared.max_connections:
-            self._turn_away()
-        elif self._awaits_proxy_header and not shared.trusted.trusts(self.peer):
-            self.close()
-        elif not self._awaits_proxy_header and not self._is_admitted():
-            self._turn_away()
-        elif (negotiated := self._negotiated()) is not None:
+        if not self._may_enter():
+            return
+        if (negotiated := self._negotiated()) is not None:
             negotiated.start(b"")
         else:
             self._is_ready = not self._awaits_proxy_header
@@ -137,6 +120,7 @@ class Connection(H2Entrance):
         self._shared.wheel.discard(self)
         if self.client:
             self._shared.clients.discard(self.client)
+        self.end_accounts()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.cancel()
@@ -148,6 +132,7 @@ class Connection(H2Entrance):
 
     def resume_writing(self) -> None:
         self.is_paused = False
+        self._go_on_counting()
         self._go_on(self._shared.wheel)
         if self._is_lingering:
             return
@@ -170,10 +155,13 @@ class Connection(H2Entrance):
             return
         is_receiving = len(self._inbox) > 0 and self._exchange is None
         if is_receiving and not self.is_paused and not self._is_closing:
-            late = TextAnswer(status=408, sentence="The request head did not arrive in time.")
-            is_head = asks_for_head(self._inbox.peek())
-            self.refuse(*text_answer(late, self._shared.wheel.now, is_head=is_head))
+            self._shared.accounts.count("deadline_head")
+            self._refuse_unread(_LATE)
             return
+        if self.is_paused:
+            self._shared.accounts.count("deadline_write")
+        elif not self._is_closing and not self._shared.is_draining:
+            self._shared.accounts.count("deadline_head" if self._is_unanswered else "deadline_idle")
         self.abort()
 
     # What the request path calls.
@@ -185,15 +173,16 @@ class Connection(H2Entrance):
         if not self.is_paused:
             self.deadline_at = math.inf
 
-    def refuse(self, head: Head, content: bytes) -> int:
+    def refuse(self, head: Head, content: bytes) -> None:
         """See `stream.Stream`."""
         self._keep_alive = False
-        head_bytes = self.answer(head, content)
+        self.answer(head, content)
+        self._end_account()
         self.close_lingering()
-        return head_bytes
 
     def finish(self) -> None:
         """The response is complete: take the next request, or close."""
+        self._end_account()
         was_busy = self._exchange is not None
         self._exchange = None
         if self._is_closing:
@@ -241,6 +230,31 @@ class Connection(H2Entrance):
             self.deadline_at = min(self.deadline_at, grace_at)
         else:
             self.close()
+
+    def end_accounts(self) -> None:
+        """Count what is under way as cut: nothing of it leaves any more."""
+        account, self.account = self.account, None
+        if account is not None:
+            account.end(is_complete=False)
+
+    def _end_account(self) -> None:
+        """What was to be sent is handed over, unless the connection was gone before (rule 5)."""
+        if self._is_closing:
+            self.end_accounts()
+        elif self.account is not None and not self.is_paused:
+            self.account.end(is_complete=True)
+            self.account = None
+
+    def _go_on_counting(self) -> None:
+        """The transport has let go of everything."""
+        account = self.account
+        if account is None:
+            return
+        if self._exchange is not None:
+            account.count_content(0)
+        else:
+            account.end(is_complete=True)
+            self.account = None
 
     def _stop(self) -> None:
         super()._stop()
@@ -362,37 +376,5 @@ class Connection(H2Entrance):
         if hot is None:
             return False
         if digits:
-            return digits == hot.digits and self._path.serve_not_modified(self, hot)
-        return self._path.serve_hot(self, hot)
-
-    def _read_proxy_header(self) -> bool:
-        parsed = parse_proxy_header(self._inbox.peek())
-        if isinstance(parsed, Incomplete):
-            if self._has_eof:
-                self.close()
-            return False
-        if not isinstance(parsed, Proxied):
-            self.abort()
-            return False
-        self._awaits_proxy_header = False
-        self._inbox.drop(parsed.consumed)
-        if parsed.address is not None:
-            self.peer = parsed.address
-        if not self._is_admitted():
-            self._turn_away()
-            return False
-        return True
-
-    def _is_admitted(self) -> bool:
-        """Count the connection for its client; False when that one has too many."""
-        clients = self._shared.clients
-        self.client = clients.client_of(self.peer)
-        return not self.client or clients.add(self.client)
-
-    def _turn_away(self) -> None:
-        negotiated = self._negotiated()
-        if negotiated is not None:
-            negotiated.turn_away()
-            return
-        full = TextAnswer(status=503, sentence="Too many connections.", retry_after_s=1)
-        self.refuse(*text_answer(full, self._shared.wheel.now))
+            return digits == hot.digits and self._path.serve_not_modified(self, hot, head)
+        return self._path.serve_hot(self, hot, head)

@@ -26,7 +26,7 @@ from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody
 from mirror.fill.messages import Failed, FlightState
 from mirror.http.cache_status import Forward, cache_status, forwarded
 from mirror.http.freshness import ttl_s
-from mirror.serve.accounts import Account
+from mirror.serve.account import Account
 from mirror.serve.answers import Call
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.held import Hold
@@ -68,7 +68,7 @@ class Follower:
         self._request = call.request
         self._route = call.route
         self._forward = forward
-        self._account: Account | None = None
+        self._account: Account | None = call.stream.account
         self._sender: Sender | None = None
         self.has_begun = False
 
@@ -239,8 +239,9 @@ class Follower:
         stored = body is not None and body.is_kept
         left_s = ttl_s(entry.fresh_until, self._shared.wheel.now)
         words = forwarded(self._forward, ttl_s=left_s, stored=stored, collapsed=collapsed)
-        outcome = Outcome.COLLAPSED if collapsed else Outcome.MISS
-        self._account = Account(self._shared.counters, self._route.content_class, outcome)
+        if self._account is not None:
+            outcome = Outcome.COLLAPSED if collapsed else Outcome.MISS
+            self._account.answers(outcome, words, length)
         return build(
             self._request.whole() if body is None else self._request,
             describe(entry, self._route, length),
@@ -252,12 +253,9 @@ class Follower:
     def _begin(self, plan: ResponsePlan) -> None:
         self.has_begun = True
         if plan.has_segment:
-            head_bytes = self._stream.begin(plan.head, plan.content_bytes)
+            self._stream.begin(plan.head, plan.content_bytes)
         else:
-            head_bytes = self._stream.answer(plan.head, plan.text)
-        if self._account is not None:
-            self._account.count_head(head_bytes)
-            self._account.count_content(len(plan.text))
+            self._stream.answer(plan.head, plan.text)
 
     def _count_content(self, content_bytes: int) -> None:
         if self._account is not None:

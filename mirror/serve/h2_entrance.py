@@ -32,6 +32,7 @@ class H2Entrance(Http1Outlet):
         "_shared",
         "client",
         "deadline_at",
+        "group",
         "local_address",
         "peer",
         "socket_peer",
@@ -43,6 +44,7 @@ class H2Entrance(Http1Outlet):
         self._http2_path = path
         self.deadline_at = math.inf
         self.client = ""  # what it is counted under
+        self.group = 0
         self.peer = ""
         self.socket_peer = ""
         self.local_address = ("", 0)
@@ -83,9 +85,15 @@ class H2Entrance(Http1Outlet):
 
     def _become_h2(self) -> H2Connection:
         """See rule 1."""
-        peers = Peers(peer=self.peer, socket_peer=self.socket_peer, local=self.local_address)
+        peers = Peers(
+            peer=self.peer,
+            group=self.group,
+            socket_peer=self.socket_peer,
+            local=self.local_address,
+        )
         successor = H2Connection(self._shared, self._http2_path, peers)
         successor.client, self.client = self.client, ""
+        self._shared.accounts.count("connections_http2")
         self._stop()
         self._shared.wheel.add(successor)
         self._shared.wheel.discard(self)

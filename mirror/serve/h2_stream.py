@@ -11,6 +11,7 @@ Rules:
    rest of the request is not wanted (RFC 9113 section 8.1).
 5. A stream whose content waits for its client alone is held; `h2_connection` cuts what is held for
    too long.
+6. The account is over when the stream is: complete if END_STREAM was set.
 
 Units: bytes.
 Runs in: worker.
@@ -24,6 +25,7 @@ from typing import Final, Protocol
 from mirror.http.h2_blocks import HeadEncoder
 from mirror.http.h2_errors import Code
 from mirror.http.h2_session import Session
+from mirror.serve.account import Account
 from mirror.serve.head import Head
 from mirror.serve.stream import Exchange
 
@@ -42,6 +44,7 @@ class Carrier(Protocol):
     socket_peer: str
     local_address: tuple[str, int]
     scheme: str
+    group: int
 
     def put(self, frames: bytes | bytearray | memoryview) -> None:
         """Send frames."""
@@ -72,9 +75,13 @@ class H2Stream:
         "_left_bytes",
         "_session",
         "_waiting",
+        "account",
         "id",
         "is_request_whole",
     )
+
+    is_http2 = True
+    unsent_bytes = 0  # frames of all streams wait together: what was put counts as having left
 
     def __init__(self, carrier: Carrier, stream_id: int, *, is_request_whole: bool) -> None:
         self._carrier = carrier
@@ -86,6 +93,7 @@ class H2Stream:
         self._is_over = False
         self._left_bytes = 0  # of the content; -1: not known yet
         self._waiting: memoryview | None = None
+        self.account: Account | None = None
         self.id = stream_id
         self.is_request_whole = is_request_whole
 
@@ -112,6 +120,10 @@ class H2Stream:
         return self._carrier.scheme
 
     @property
+    def group(self) -> int:
+        return self._carrier.group
+
+    @property
     def is_paused(self) -> bool:
         return not self._is_over and (self._carrier.is_paused or self.room_bytes <= 0)
 
@@ -121,16 +133,15 @@ class H2Stream:
             return 0
         return min(self._credit_bytes, self._session.allowance(self.id))
 
-    def answer(self, head: Head, content: bytes = b"") -> int:
+    def answer(self, head: Head, content: bytes = b"") -> None:
         """See `stream.Stream`."""
-        head_bytes = self._put_head(head, len(content))
+        self._put_head(head, len(content))
         if content and not self._is_over:
             self._waiting = memoryview(content)
-        return head_bytes
 
-    def begin(self, head: Head, content_bytes: int) -> int:
+    def begin(self, head: Head, content_bytes: int) -> None:
         """See `stream.Stream`."""
-        return self._put_head(head, content_bytes)
+        self._put_head(head, content_bytes)
 
     def begin_chunk(self, chunk_bytes: int) -> None:
         """See `stream.Stream`; HTTP/2 has no chunks."""
@@ -163,11 +174,10 @@ class H2Stream:
         self._left_bytes = 0
         self._has_ended = True
 
-    def refuse(self, head: Head, content: bytes) -> int:
+    def refuse(self, head: Head, content: bytes) -> None:
         """See `stream.Stream`."""
-        head_bytes = self.answer(head, content)
+        self.answer(head, content)
         self.finish()
-        return head_bytes
 
     def occupy(self, exchange: Exchange) -> None:
         """See `stream.Stream`."""
@@ -230,27 +240,37 @@ class H2Stream:
         self._waiting = None
         if not self._is_over:
             self._is_over = True
+            self.end_account()
             self._carrier.forget(self)
         return exchange
 
+    def end_account(self) -> None:
+        """What has not left by now is not counted any more."""
+        account, self.account = self.account, None
+        if account is not None:
+            account.end(is_complete=self._has_ended)
+
     # Both.
 
-    def _put_head(self, head: Head, content_bytes: int) -> int:
+    def _put_head(self, head: Head, content_bytes: int) -> None:
         """`content_bytes` -1: not known yet."""
         if self._is_over:
-            return 0
+            return
         block = self._carrier.heads.encode(head.status, head.lines)
         ends = content_bytes == 0
         frames = self._session.headers(self.id, block, ends=ends)
         self._left_bytes = content_bytes
         self._has_ended = ends
         self._carrier.put(frames)
+        if self.account is not None:
+            self.account.count_head(head.status, len(frames))
         if not ends:
             self._carrier.queue(self)
-        return len(frames)
 
     def _send_waiting(self, waiting: memoryview) -> None:
         taken = self.write_some(waiting) if not self._carrier.is_paused else 0
+        if taken and self.account is not None:
+            self.account.count_content(taken)
         if taken < len(waiting):
             self._waiting = waiting[taken:]
             if not self._is_over:

@@ -40,9 +40,11 @@ TURNS_PER_ROUND: Final = (1 << 20) // TURN_BYTES
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peers:
-    """Both ends of a connection; `peer` is the client as a PROXY header may say."""
+    """Both ends of a connection; `peer` is the client as a PROXY header may say, `group` the client
+    group that it is counted under."""
 
     peer: str
+    group: int
     socket_peer: str
     local: tuple[str, int]
 
@@ -73,6 +75,7 @@ class H2Streams(H2Outlet):
         "_unended",
         "client",
         "deadline_at",
+        "group",
         "heads",
         "local_address",
         "peer",
@@ -96,6 +99,7 @@ class H2Streams(H2Outlet):
         self._is_greeted = False
         self._is_reading_paused = False
         self.client = ""  # what it is counted under
+        self.group = peers.group
         self.peer = peers.peer
         self.socket_peer = peers.socket_peer
         self.local_address = peers.local
@@ -139,12 +143,16 @@ class H2Streams(H2Outlet):
             return
         late = [stream for stream, at in self._held.items() if at <= now_s]
         late += [stream for stream, waits in self._unended.items() if waits.deadline_at <= now_s]
+        count = self._shared.accounts.count
         for stream in late:
+            count("deadline_head" if stream in self._unended else "deadline_write")
             stream.cut(Code.CANCEL)
         is_late = not self._is_greeted and self._greet_at <= now_s
         if is_late or (self._is_waited_for and self._is_too_slow(now_s)):
+            count("deadline_head" if is_late else "deadline_write")
             self.abort()
         elif not self._streams and self._idle_at <= now_s:
+            count("deadline_idle")
             self._say_goodbye(Code.NO_ERROR)
             self.close_lingering()
         else:
@@ -258,6 +266,11 @@ class H2Streams(H2Outlet):
         stream = H2Stream(self, stream_id, is_request_whole=is_request_whole)
         self._streams[stream_id] = stream
         return stream
+
+    def end_accounts(self) -> None:
+        """Count what is under way as cut: nothing of it leaves any more."""
+        for stream in self._streams.values():
+            stream.end_account()
 
     def _cancel_streams(self) -> None:
         for stream in list(self._streams.values()):

@@ -15,6 +15,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from mirror.fill.plan import Serve
@@ -29,7 +30,46 @@ from mirror.serve.variants import SETTLED, Form
 from mirror.store.entry import Stored
 
 SMALL_BYTES: Final = 65_536  # measured: above this, joining costs more than a second write
+SIZE_SHIFT: Final = 32
 _OVERHEAD_BYTES: Final = 2_048  # the objects around the content, and the rendered head
+
+
+@dataclass(frozen=True, slots=True)
+class HitRows:
+    """Where hits of one content class are counted, for the first client group; `place` is that of
+    the class."""
+
+    place: int
+    served: int
+    latency: int
+
+
+class Rendering:
+    """What an entry's heads were for a second: what is counted of those that were answered.
+
+    It knows no entry: each would hold the other, until a collector comes by.
+    """
+
+    __slots__ = (
+        "bare_head_bytes",
+        "content_bytes",
+        "head_bytes",
+        "length",
+        "route",
+        "size",
+        "words",
+    )
+
+    def __init__(
+        self, route: Route, length: int, content_bytes: int, words: str, heads: tuple[bytes, bytes]
+    ) -> None:
+        """`length`: of the stored representation; `heads`: of 200 and 304."""
+        self.route = route
+        self.length = length
+        self.content_bytes = content_bytes
+        self.words = words
+        self.head_bytes, self.bare_head_bytes = map(len, heads)
+        self.size = content_bytes << SIZE_SHIFT | self.head_bytes  # both in one sum (`tally`)
 
 
 class HotEntry:
@@ -48,10 +88,12 @@ class HotEntry:
         "looked_second",
         "name",
         "not_modified",
+        "place",
         "rendered_second",
+        "rendering",
         "representation",
         "route",
-        "row",
+        "rows",
         "second",
         "stored",
         "vouched_at",
@@ -64,11 +106,11 @@ class HotEntry:
         decision: Serve,
         content: bytes | None,
         *,
-        row: int,
+        rows: HitRows,
         epoch: int,
         form: Form,
     ) -> None:
-        """`content` is in the form; `row` is the counters' row of a hit of this class."""
+        """`content` is in the form; `rows` are those of hits of this class."""
         self.route = route
         self.key = route.key
         self.name = form.name
@@ -77,10 +119,12 @@ class HotEntry:
         self.content = content
         self.content_bytes = (form.coded or decision.stored).entry.length
         self.digits = decision.stored.entry.digest.hex().encode()
-        self.row = row
+        self.place = rows.place
+        self.rows = rows
         self.whole: bytes | None = None
         self.head = b""
         self.not_modified = b""
+        self.rendering = Rendering(route, 0, 0, "", (b"", b""))
         self.is_sequenced = route.kind is Kind.CHANNEL
         self.vouched_at = decision.stored.entry.confirmed_at
         self.confirm(decision, epoch)
@@ -126,6 +170,13 @@ class HotEntry:
         self.head = render_head(make_head(200, date, lines))
         shared = shared_lines(self.representation, now, status)
         self.not_modified = render_head(make_head(304, date, shared))
+        self.rendering = Rendering(
+            self.route,
+            self.stored.entry.length,
+            self.content_bytes,
+            words,
+            (self.head, self.not_modified),
+        )
         if self.content is not None:
             self.whole = self.head + self.content
         self.rendered_second = second

@@ -2,7 +2,8 @@
 
 Rules:
 1. What was read of the request decides: `keep_alive` and HTTP/1.0 are noted for each.
-2. Content of unknown length is chunked; HTTP/1.0 knows no chunks, and whoever answers it waits
+2. The account of the response under way is told what left.
+3. Content of unknown length is chunked; HTTP/1.0 knows no chunks, and whoever answers it waits
    until the length is known.
 
 Runs in: worker.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from mirror.serve.account import Account
 from mirror.serve.head import Head, connection_line, render_head
 from mirror.serve.outlet import Outlet
 from mirror.serve.request import Request
@@ -22,29 +24,38 @@ _CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
 class Http1Outlet(Outlet):
     """The sending half of `connection.Connection`."""
 
-    __slots__ = ("_has_chunks", "_is_http10", "_keep_alive")
+    __slots__ = ("_has_chunks", "_is_http10", "_keep_alive", "account")
+
+    is_http2 = False
 
     def __init__(self) -> None:
         super().__init__()
         self._has_chunks = False
         self._is_http10 = False
         self._keep_alive = True
+        self.account: Account | None = None  # of the latest request that was parsed
 
-    def answer(self, head: Head, content: bytes = b"") -> int:
+    @property
+    def unsent_bytes(self) -> int:
+        """See `account.Answering`."""
+        return self._transport.get_write_buffer_size() if self.is_paused else 0
+
+    def answer(self, head: Head, content: bytes = b"") -> None:
         """See `stream.Stream`."""
         rendered = render_head(head, self._connection_line())
-        self.send(rendered + content)
-        return len(rendered)
+        if self.send(rendered + content) and self.account is not None:
+            self.account.count_head(head.status, len(rendered))
+            self.account.count_content(len(content))
 
-    def begin(self, head: Head, content_bytes: int) -> int:
+    def begin(self, head: Head, content_bytes: int) -> None:
         """See `stream.Stream`."""
         lines = self._connection_line()
         if content_bytes < 0:
             lines += _CHUNKED
             self._has_chunks = False
         rendered = render_head(head, lines)
-        self.send(rendered)
-        return len(rendered)
+        if self.send(rendered) and self.account is not None:
+            self.account.count_head(head.status, len(rendered))
 
     def begin_chunk(self, chunk_bytes: int) -> None:
         """See `stream.Stream`."""

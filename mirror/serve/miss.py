@@ -31,11 +31,11 @@ from mirror.http.freshness import is_too_stale, ttl_s
 from mirror.http.proxy_status import proxy_status
 from mirror.http.ranges import PartialContent, select_range
 from mirror.route.route import Kind
-from mirror.serve.accounts import outcome_of
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.follow import TOO_MUCH_HELD, Follower
 from mirror.serve.generations import find_of_generation, generation_of
 from mirror.serve.head import CACHE_NAME
+from mirror.serve.outcomes import outcome_of
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
 from mirror.store.entry import Stored
@@ -90,6 +90,8 @@ class Miss:
     # What the stream calls.
 
     def start(self) -> None:
+        if self._stream.account is not None:
+            self._stream.account.was_asked = True
         self._stream.occupy(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -140,7 +142,7 @@ class Miss:
 
     async def _ask(self) -> Reply:
         if self._route.kind in _MOSTLY_GROWING:
-            return await self._shared.keeper.ask(self._question())
+            return await self._shared.asks.ask_alone(self._question())
         return await self._shared.asks.ask(self._question(), self._call.epoch)
 
     def _question(self) -> Ask:
@@ -318,7 +320,7 @@ class Miss:
             words=words,
             proxy_status=proxy_status,
         )
-        self._answers.text(self._stream, self._request, answer, self._route)
+        self._answers.text(self._stream, self._request, answer)
 
 
 def _serve(stored: Stored, now: float) -> Serve:

@@ -73,10 +73,10 @@ class Outlet(asyncio.Protocol):
             self._transport.set_write_buffer_limits(high=0)
             self._fd = transport.get_extra_info("socket").fileno()
 
-    def send(self, data: bytes) -> None:
-        """Send all of `data` after everything before it."""
+    def send(self, data: bytes) -> bool:
+        """Send all of `data` after everything before it; False when the connection is gone."""
         if self._is_closing:
-            return
+            return False
         sent = 0
         if not self.is_paused and self._fd >= 0:
             try:
@@ -85,9 +85,10 @@ class Outlet(asyncio.Protocol):
                 sent = 0
             except OSError:
                 self.abort()
-                return
+                return False
         if sent != len(data):
             self._transport.write(memoryview(data)[sent:] if sent else data)
+        return True
 
     def write_some(self, view: memoryview) -> int:
         """Take a part of `view`, which may change afterwards; how many bytes.

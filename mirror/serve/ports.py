@@ -5,12 +5,13 @@ Runs in: worker. Declarations only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from mirror.accounting.layout import Outcome
+from mirror.accounting.layout import Layout
+from mirror.accounting.records import RequestRecord
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask
-from mirror.route.route import ContentClass
 from mirror.store.entry import NoVariant, Stored
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
@@ -37,7 +38,10 @@ class Keeper(Protocol):
 
     async def ask(self, ask: Ask) -> Reply: ...
 
-    def used(self, key: str) -> None: ...
+    def used(
+        self, key: str, requests: int, content_bytes: int, downloads: int, length_bytes: int, /
+    ) -> None:
+        """Note what was served of an object; see `accounting.uses.Use`."""
 
     def check(self, key: str) -> None: ...
 
@@ -47,12 +51,42 @@ class Keeper(Protocol):
 
 
 class Counting(Protocol):
-    """`accounting.counters.Counters`; the hot path adds to `view` at a row."""
+    """`accounting.counters.Counters`: cells, and what each of them means."""
 
     @property
     def view(self) -> memoryview[int]: ...
 
-    def row(self, content_class: ContentClass | None, outcome: Outcome) -> int: ...
+    @property
+    def layout(self) -> Layout: ...
+
+
+class GroupTable(Protocol):
+    """`accounting.groups.GroupTable`: the client groups of the configuration, first match first.
+
+    A group is its place in `names`; `len(names)` stands for clients that no rule names.
+    """
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def header(self) -> bytes:
+        """The field of trusted proxies that names a group, in lower case; empty: there is none."""
+
+    def of_address(self, address: str) -> int:
+        """The group of an address; `len(names)` when no network has it."""
+
+    def of_header(self, value: bytes) -> int | None:
+        """The group that the field's value names."""
+
+    def of_subject(self, subject: str) -> int | None:
+        """The group of a client certificate; `subject` is as `client_groups.subject_of` says."""
+
+
+class RequestLog(Protocol):
+    """`accounting.access_log.AccessLog`; must not block."""
+
+    def write(self, records: Sequence[RequestRecord]) -> None: ...
 
 
 class Page(Protocol):

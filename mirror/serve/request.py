@@ -10,7 +10,8 @@ Runs in: worker. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mirror.http.authority import Authority
 from mirror.http.conditions import Conditions
@@ -27,7 +28,7 @@ class Request:
     `accepts_gzip`: the gzip variant is welcome where there is one. `wants_digest`: False
     when `Want-Repr-Digest` says that no SHA-256 is acceptable. `wants_content_digest`: True when
     `Want-Content-Digest` asks for one. `h2_settings`: the SETTINGS payload of an `Upgrade: h2c`
-    that may be taken (`h2_switch`).
+    that may be taken (`h2_switch`). `fields`: all values by lower-case name, for accounts.
     """
 
     method: bytes
@@ -47,6 +48,7 @@ class Request:
     wants_digest: bool = True
     wants_content_digest: bool = False
     h2_settings: bytes | None = None
+    fields: Mapping[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_head(self) -> bool:

@@ -91,6 +91,7 @@ def request_of(
         accepts_gzip=wants_gzip(fields.get(b"accept-encoding")),
         wants_digest=wants_sha256(fields.get(b"want-repr-digest")),
         wants_content_digest=asks_for_sha256(fields.get(b"want-content-digest")),
+        fields=fields,
     )
 
 

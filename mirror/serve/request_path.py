@@ -10,13 +10,10 @@ Rules:
 1. Steps 1 to 4 await nothing.
 2. A hot entry is used for one epoch only; what the index says at a later one decides anew. So a
    withdrawal needs no message: it holds from the first request after the epoch moved.
-3. A channel's file is answered from the generation of its client's running sequence. The memo knows
-   no clients; so no entry of a channel is ever of this second, and every learned head of one comes
-   to `_renew`, which looks at the sequence. Other hits pay nothing for it; such a hit takes 7 us
-   instead of 1.6, and 40 by the parser.
-4. What a crate's last confirmation asks for is decided with its rendering, once a second.
-5. A stale hot entry is looked up again whenever it is decided about: that the keeper confirmed it
+3. A channel's file is answered from the generation of its client's running sequence.
+4. A stale hot entry is looked up again whenever it is decided about: that the keeper confirmed it
    moves no epoch. Its learned heads are decided about once a second, with their rendering.
+5. The account of a request is opened when it comes; learned heads have none (`learned_path`).
 
 Runs in: worker.
 """
@@ -39,39 +36,35 @@ from mirror.fill.plan import (
 )
 from mirror.http.authority import Authority
 from mirror.http.cdn_loop import contains_token
-from mirror.http.freshness import is_fresh
 from mirror.http.proxy_status import proxy_status
 from mirror.route.match import Site, match, site_of_host
 from mirror.route.route import Kind, LocalRoute, Refusal, Route
-from mirror.serve.accounts import Account
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.client_address import is_loopback
-from mirror.serve.connection import Connection
 from mirror.serve.generations import find_of_generation
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import HotEntry
+from mirror.serve.learned_path import LearnedPath
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.miss import Miss
 from mirror.serve.plaintext import PlaintextRule
 from mirror.serve.refusals import TextAnswer, asks_for_head, refusal_of
 from mirror.serve.request import Request
-from mirror.serve.segment_exchange import SegmentExchange
-from mirror.serve.sender import Sender
 from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
-from mirror.serve.sources import FileSource
 from mirror.serve.stream import Stream
 from mirror.serve.variants import hot_name
 from mirror.store.entry import Stored
-from mirror.store.reader import BlobFile
 
 _NOT_STORED: Final = TextAnswer(
     status=504, sentence="No stored copy can be given without asking upstream."
 )
+_REFUSED: Final = "refused_request"
+_REFUSED_METHOD: Final = "refused_method"
 _HTTP_PORT: Final = 80  # what a target URL without a port means (RFC 9110 section 4.2.1)
 
 
-class RequestPath:
+class RequestPath(LearnedPath):
     """Answers the requests of all connections of one worker."""
 
     def __init__(
@@ -83,54 +76,23 @@ class RequestPath:
         plaintext: PlaintextRule | None = None,
     ) -> None:
         """`plaintext` None: requests are answered whatever carries them."""
+        super().__init__(shared, answers)
         self._plaintext = plaintext
-        self._shared = shared
-        self._answers = answers
         self._local = local
-
-    def serve_hot(self, connection: Connection, hot: HotEntry) -> bool:
-        """Answer a plain GET from a hot entry; False when the entry does not hold any more."""
-        shared = self._shared
-        wheel = shared.wheel
-        is_of_now = hot.second == wheel.second and hot.epoch == shared.page.epoch
-        if not is_of_now and not self._renew(connection, hot, 200):
-            return False
-        whole = hot.whole
-        if whole is None:
-            return self._send_hot_file(connection, hot)
-        view, row, content_bytes = shared.view, hot.row, hot.content_bytes
-        view[row] += 1
-        view[row + 1] += content_bytes
-        view[row + 2] += len(whole) - content_bytes
-        shared.keeper.used(hot.key)
-        connection.deadline_at = wheel.idle_deadline_at
-        connection.send(whole)
-        return True
-
-    def serve_not_modified(self, connection: Connection, hot: HotEntry) -> bool:
-        """Answer 304 to a GET that names the entry's tag; False when it does not hold any more."""
-        shared = self._shared
-        wheel = shared.wheel
-        is_of_now = hot.second == wheel.second and hot.epoch == shared.page.epoch
-        if not is_of_now and not self._renew(connection, hot, 304):
-            return False
-        view, row = shared.view, hot.row
-        view[row] += 1
-        view[row + 2] += len(hot.not_modified)
-        shared.keeper.used(hot.key)
-        connection.deadline_at = wheel.idle_deadline_at
-        connection.send(hot.not_modified)
-        return True
 
     def refuse(self, stream: Stream, refusal: RequestError, head: bytes) -> None:
         """Answer a head that the parser refused, and close."""
         answer = refusal_of(refusal)
+        accounts = self._shared.accounts
+        accounts.count(_REFUSED_METHOD if answer.status == 405 else _REFUSED)
+        stream.account = accounts.open(stream, None, head)
         line = head[: max(0, head.find(b"\r\n"))] or head
         self._shared.refusals.note(stream.peer, answer.status, answer.sentence, line)
         self._answers.refuse(stream, answer, is_head=asks_for_head(head))
 
     def begin(self, stream: Stream, request: Request, head: bytes) -> None:
         """Answer, or start an exchange that will."""
+        stream.account = self._shared.accounts.open(stream, request, head)
         try:
             self._begin(stream, request, head)
         except Exception as exc:  # noqa: BLE001 - the edge of a request
@@ -150,11 +112,13 @@ class RequestPath:
                 sentence="This request came through this mirror before.",
                 proxy_status=proxy_status(CACHE_NAME, ErrorType.PROXY_LOOP_DETECTED),
             )
+            self._shared.accounts.count("refused_loop")
             self._answers.text(stream, request, loop)
             return
         authority = request.authority
         if request.is_absolute and not self._is_here(authority, stream):
             other = TextAnswer(status=421, sentence="This server does not answer for that name.")
+            self._shared.accounts.count(_REFUSED)
             self._refuse(stream, request, other)
             return
         site = Site.ANY if authority is None else site_of_host(authority.host)
@@ -177,6 +141,8 @@ class RequestPath:
 
     def _call(self, stream: Stream, request: Request, route: Route) -> Call:
         shared = self._shared
+        if stream.account is not None:
+            stream.account.route = route
         turn: Turn | None = None
         if route.kind is Kind.CHANNEL:
             turn = shared.sequences.turn(shared.client_of(stream.peer, request), route.key)
@@ -190,6 +156,8 @@ class RequestPath:
 
     def _refuse_target(self, stream: Stream, request: Request, refusal: Refusal) -> None:
         answer = TextAnswer(status=refusal.status, sentence=refusal.reason)
+        if refusal.status != 404:
+            self._shared.accounts.count(_REFUSED)
         if refusal.close:
             self._refuse(stream, request, answer)
         else:
@@ -219,16 +187,22 @@ class RequestPath:
             )
             if trouble is None:
                 if not call.route.claim:
-                    name = hot_name(call.request, call.route)
-                    self._shared.memo.learn(head, call.request, site, name)
+                    self._learn(call, head, site)
                 return
             decision = trouble
         if call.request.directives.only_if_cached:
             # RFC 9111 section 5.2.1.7; also for what is stored and would have to be asked about.
-            self._answers.text(call.stream, call.request, _NOT_STORED, call.route)
+            self._answers.text(call.stream, call.request, _NOT_STORED)
             return
         # 5. The keeper is asked.
         Miss(self._answers, self._shared, call, decision).start()
+
+    def _learn(self, call: Call, head: bytes, site: Site) -> None:
+        request, accounts = call.request, self._shared.accounts
+        if accounts.may_learn(request, call.route.kind):
+            name = hot_name(request, call.route)
+            is_apart = accounts.counts_apart(request)
+            self._shared.memo.learn(head, request, site, name, is_apart=is_apart)
 
     def _decide(self, call: Call) -> tuple[Decision, HotEntry | None, float]:
         """The decision, the hot entry that it rests on if one does, and when a crate was last
@@ -283,72 +257,6 @@ class RequestPath:
                 return pinned(hot.stored, shared.wheel.now), hot
         stored = find_of_generation(shared.reader, key, generation)
         return (OTHER_GENERATION if stored is None else pinned(stored, shared.wheel.now)), None
-
-    def _renew(self, connection: Connection, hot: HotEntry, status: int) -> bool:
-        """Make ready what a learned head is answered with; False when it takes the parser."""
-        if not hot.is_sequenced:
-            return self._render(hot)
-        shared = self._shared
-        if hot.content is None:
-            # Its file may be gone, and what is given is noted before the file is opened.
-            return False
-        is_due = hot.rendered_second != shared.wheel.second or hot.epoch != shared.page.epoch
-        if is_due and not self._render(hot):
-            return False
-        # A learned head has no X-Forwarded-For, so the client is the connection's.
-        turn = shared.sequences.turn(connection.peer, hot.key)
-        now_ms = shared.wheel.monotonic_ms
-        if turn.wanted(now_ms) not in (0, hot.generation):
-            return False
-        turn.give(status, hot.generation, now_ms)
-        return True
-
-    def _render(self, hot: HotEntry) -> bool:
-        """Render for this second, after a look at the index if the epoch moved or it is stale."""
-        shared = self._shared
-        # Read before the look-up: a move in between is seen by the next request.
-        epoch = shared.page.epoch
-        stored: Stored | None = hot.stored
-        now = shared.wheel.now
-        entry = hot.stored.entry
-        is_stale = not is_fresh(entry.fresh_until, now, confirmed_at=entry.confirmed_at)
-        if hot.epoch != epoch or is_stale:
-            stored = shared.reader.lookup(hot.key)
-        decision, hot.vouched_at = shared.crate_listing.apply(
-            decide(stored, now, rules=shared.rules_of(hot.route)),
-            hot.route,
-            hot.vouched_at,
-            now,
-        )
-        if (
-            hot.awaits_form(shared.wheel.second)
-            or not isinstance(decision, Serve)
-            or decision.stored.entry.digest != hot.stored.entry.digest
-        ):
-            shared.hot.discard(hot.name)
-            return False
-        if hot.epoch != epoch or decision.stored is not hot.stored:
-            hot.confirm(decision, epoch)
-        if decision.revalidate:
-            shared.keeper.revalidate(hot.key)
-        words = self._answers.marked(decision.outcome, decision.stored.entry)
-        hot.render(words, shared.wheel.now)
-        return True
-
-    def _send_hot_file(self, connection: Connection, hot: HotEntry) -> bool:
-        shared = self._shared
-        opened = shared.reader.open_blob(hot.file)
-        if not isinstance(opened, BlobFile):
-            shared.hot.discard(hot.name)
-            return False
-        account = Account(shared.counters, hot.route.content_class, Outcome.HIT)
-        account.count_head(len(hot.head))
-        shared.keeper.used(hot.key)
-        connection.send(hot.head)
-        source = FileSource(shared.pages, opened.fd)
-        sender = Sender(connection, source, 0, account.count_content)
-        SegmentExchange(connection, sender).start(hot.content_bytes)
-        return True
 
     def _is_here(self, authority: Authority | None, stream: Stream) -> bool:
         """Whether the authority of an absolute form names this server."""

@@ -10,16 +10,18 @@ import socket
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from mirror.config import Config
+from mirror.config import Config, Freshness
 from mirror.events import EventLog
 from mirror.fill.plan import FreshnessRules
 from mirror.http.authority import Authority, parse_authority
 from mirror.http.h2_blocks import HeadEncoder
 from mirror.route.policy import has_partner
 from mirror.route.route import Route
+from mirror.serve.accounts import Accounts
 from mirror.serve.asks import Asks
 from mirror.serve.client_address import TrustedProxies, client_address
 from mirror.serve.client_counts import ClientCounts
+from mirror.serve.client_groups import ClientGroups, OneGroup
 from mirror.serve.crate_listing import CrateListing
 from mirror.serve.file_pages import FilePages
 from mirror.serve.h2_config import limits_of
@@ -27,9 +29,10 @@ from mirror.serve.head_parser import parse_head
 from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo
-from mirror.serve.ports import Counting, Keeper, Page, StoreView
+from mirror.serve.ports import Counting, GroupTable, Keeper, Page, RequestLog, StoreView
 from mirror.serve.refusal_log import RefusalLog
 from mirror.serve.request import Request
+from mirror.serve.request_records import RecordMaker
 from mirror.serve.respond import RangeRules
 from mirror.serve.sequences import Sequences
 from mirror.serve.wheel import Wheel
@@ -40,12 +43,13 @@ class Shared:
     """The rooms' doors, the hot map, the memo, the wheel and the limits, for one worker."""
 
     __slots__ = (
+        "accounts",
         "asks",
         "clients",
         "config",
-        "counters",
         "crate_listing",
         "freshness_rules",
+        "groups",
         "h2_heads",
         "h2_limits",
         "held",
@@ -68,7 +72,6 @@ class Shared:
         "sequences",
         "trusted",
         "uses_proxy_protocol",
-        "view",
         "wheel",
     )
 
@@ -83,23 +86,22 @@ class Shared:
         wheel: Wheel,
         log: EventLog,
         loop_token: str,
+        groups: GroupTable | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
+        """`groups` None: all clients are of one; `request_log` None: there is no access log."""
         serve = config.serve
         self.config = config
         self.reader = reader
         self.keeper = keeper
-        self.asks = Asks(keeper)
+        self.trusted = TrustedProxies(serve.trusted_proxies)
+        self.groups = ClientGroups(groups or OneGroup(), self.trusted)
+        self.accounts = self._make_accounts(counters, wheel, request_log)
+        self.asks = Asks(keeper, self.accounts.count)
         self.crate_listing = CrateListing(config.freshness, reader, keeper)
-        freshness = config.freshness
-        self.freshness_rules = FreshnessRules(
-            revalidate_s=float(freshness.stale_while_revalidate),
-            error_s=float(freshness.stale_if_error),
-            client_floor_s=float(freshness.client_floor),
-        )
+        self.freshness_rules = _freshness_rules(config.freshness)
         self.partner_rules = replace(self.freshness_rules, revalidate_s=0.0)
         self.held = HeldBytes(HELD_TOTAL_BYTES)
-        self.counters = counters
-        self.view = counters.view
         self.page = page
         self.wheel = wheel
         self.log = log
@@ -109,7 +111,6 @@ class Shared:
         self.refusals = RefusalLog(log, wheel)
         self.memo = HeadMemo()
         self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)
-        self.trusted = TrustedProxies(serve.trusted_proxies)
         self.clients = ClientCounts(serve.max_connections_per_client, self.trusted)
         self.public_authority = authority_of_url(serve.public_url)
         self.uses_proxy_protocol = serve.proxy_protocol
@@ -122,6 +123,19 @@ class Shared:
         self.h2_limits = limits_of(serve.http2)
         self.h2_heads = HeadEncoder()
         self.is_draining = False
+
+    def _make_accounts(
+        self, counters: Counting, wheel: Wheel, request_log: RequestLog | None
+    ) -> Accounts:
+        return Accounts(
+            counters,
+            self.keeper,
+            wheel.clock,
+            self.groups,
+            RecordMaker(self.parse, self.groups.names, self.trusted),
+            log=request_log,
+            counts_downloads=self.config.accounting.downloads,
+        )
 
     @property
     def has_http2(self) -> bool:
@@ -138,6 +152,14 @@ class Shared:
     def parse(self, head: bytes) -> Request:
         """Raises RequestError."""
         return parse_head(head, max_target_bytes=self.max_target_bytes)
+
+
+def _freshness_rules(freshness: Freshness) -> FreshnessRules:
+    return FreshnessRules(
+        revalidate_s=float(freshness.stale_while_revalidate),
+        error_s=float(freshness.stale_if_error),
+        client_floor_s=float(freshness.client_floor),
+    )
 
 
 def authority_of_url(url: str) -> Authority | None:

@@ -16,13 +16,13 @@ from typing import Final
 
 from mirror.http.authority import Authority
 from mirror.route.match import Site
+from mirror.serve.client_address import client_scheme
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
 from mirror.serve.stream import Stream
 
 CRATES_HOST: Final = "static.crates.io"
 _HTTPS_PORT: Final = 443
-_SCHEMES: Final = {b"http": "http", b"https": "https"}
 
 
 class SiteAddress:
@@ -58,8 +58,7 @@ class SiteAddress:
         scheme = stream.scheme
         if request.forwarded_proto is None:
             return scheme
-        # A chain of proxies appends; the nearest one, which is the trusted one, wrote the last.
-        said = _SCHEMES.get(request.forwarded_proto.split(b",")[-1].strip(b" \t").lower(), scheme)
+        said = client_scheme(scheme, request.forwarded_proto)
         if self._shared.trusted.trusts(stream.socket_peer):
             return said
         if said != scheme and not self._has_warned:

@@ -6,7 +6,9 @@ stream is one.
 Rules:
 1. A response is one `answer`; or `begin`, then content, then `end` where its length was not known.
    Then `finish`, or `abort`.
-2. `write_some` never takes more than the client may be sent at the moment; `is_paused` says that
+2. The stream tells `account` when the head leaves, when what was given to `answer` does, and when
+   the response is over; content that goes through `write_some` is counted by who writes it.
+3. `write_some` never takes more than the client may be sent at the moment; `is_paused` says that
    it takes nothing, and `Exchange.resume` that it does again.
 
 Units: bytes.
@@ -18,6 +20,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from mirror.errors import RequestError
+from mirror.serve.account import Account
 from mirror.serve.head import Head
 from mirror.serve.request import Request
 
@@ -45,6 +48,8 @@ class RequestPath(Protocol):
 class Stream(Protocol):
     """What the request path answers through."""
 
+    account: Account | None  # of the response under way; set when its request has come
+
     @property
     def peer(self) -> str:
         """The client's address: of the socket, or as the PROXY header says."""
@@ -62,6 +67,17 @@ class Stream(Protocol):
         """ "https" over TLS, else "http"."""
 
     @property
+    def group(self) -> int:
+        """The client group of the connection."""
+
+    @property
+    def is_http2(self) -> bool: ...
+
+    @property
+    def unsent_bytes(self) -> int:
+        """See `account.Answering`."""
+
+    @property
     def is_paused(self) -> bool:
         """Whether nothing may be sent at the moment."""
 
@@ -69,14 +85,14 @@ class Stream(Protocol):
     def room_bytes(self) -> int:
         """How much `write_some` would take at the moment, at most: more need not be read for it."""
 
-    def answer(self, head: Head, content: bytes = b"") -> int:
-        """Send a complete response; how many bytes the head took.
+    def answer(self, head: Head, content: bytes = b"") -> None:
+        """Send a complete response.
 
         `content` empty: there is none, whatever Content-Length says (HEAD, 304).
         """
 
-    def begin(self, head: Head, content_bytes: int) -> int:
-        """Send the head of a response whose content follows; how many bytes it took.
+    def begin(self, head: Head, content_bytes: int) -> None:
+        """Send the head of a response whose content follows.
 
         `content_bytes` -1: not known yet.
         """
@@ -93,7 +109,7 @@ class Stream(Protocol):
     def end(self) -> None:
         """The content of unknown length is complete."""
 
-    def refuse(self, head: Head, content: bytes) -> int:
+    def refuse(self, head: Head, content: bytes) -> None:
         """As `answer`, to a request that may not be complete: nothing more is read of it."""
 
     def occupy(self, exchange: Exchange) -> None:

@@ -124,9 +124,11 @@ class TlsAcceptor:
 
     def _begin(self, accepted: socket.socket, peer: str) -> None:
         shared = self._shared
+        shared.accounts.count("connections_accepted")
         client = shared.clients.client_of(peer)
         is_admitted = not client or shared.clients.add(client)
         if not is_admitted or len(shared.wheel) + len(self) >= shared.max_connections:
+            shared.accounts.count("connections_turned_away")
             if client:
                 shared.clients.discard(client)
             accepted.close()
@@ -140,7 +142,7 @@ class TlsAcceptor:
         accepted.setblocking(False)
         serve = self._shared.config.serve
         try:
-            # A handshake that fails is the client's affair: it is cut, and nobody is told.
+            # A handshake that fails is the client's affair: it is cut, and only counted.
             with contextlib.suppress(OSError):
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: connection,
@@ -150,4 +152,6 @@ class TlsAcceptor:
                     ssl_shutdown_timeout=serve.write_timeout,
                 )
         finally:
+            if connection in self._underway:
+                self._shared.accounts.count("tls_handshakes_failed")
             self.forget(connection)

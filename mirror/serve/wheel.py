@@ -37,10 +37,10 @@ class Wheel:
     """Clock values of the last tick, the deadlines that follow from them, and the sweep."""
 
     __slots__ = (
-        "_clock",
         "_serve",
         "_swept_at",
         "_timed",
+        "clock",
         "head_deadline_at",
         "idle_deadline_at",
         "monotonic_s",
@@ -51,7 +51,7 @@ class Wheel:
     )
 
     def __init__(self, clock: Clock, serve: Serve) -> None:
-        self._clock = clock
+        self.clock = clock  # for what has to be exact
         self._serve = serve
         self._timed: set[Timed] = set()
         self._swept_at = -math.inf
@@ -63,9 +63,9 @@ class Wheel:
 
     def tick(self) -> None:
         """Read the clocks; once a second, expire what is overdue."""
-        self.now = self._clock.now()
+        self.now = self.clock.now()
         self.second = int(self.now)
-        monotonic_s = self.monotonic_s = self._clock.monotonic()
+        monotonic_s = self.monotonic_s = self.clock.monotonic()
         self.head_deadline_at = monotonic_s + self._serve.head_timeout
         self.idle_deadline_at = monotonic_s + self._serve.idle_timeout
         self.write_deadline_at = monotonic_s + self._serve.write_timeout

@@ -2,7 +2,7 @@
 
 Rules:
 1. Every `TICK_S`: clocks, heartbeat, epoch acknowledgement, deadlines; once a second a look whether
-   the index file was replaced.
+   the index file was replaced, and the keeper is told what was served.
 2. An epoch is acknowledged by the tick alone, because every request reads the page itself: what was
    looked up under another epoch is not used again once the page shows this one.
 3. Drain: stop accepting (the supervisor holds the sockets, so what waits in their queues is served
@@ -23,12 +23,13 @@ from typing import Final
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
 from mirror.events import EventLog
+from mirror.serve.accounts import Accounts
 from mirror.serve.answers import Answers
 from mirror.serve.connection import Connection
 from mirror.serve.h2_connection import H2Connection
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.plaintext import RestrictedConnection, plaintext_rule
-from mirror.serve.ports import Counting, Keeper, Page, StoreView
+from mirror.serve.ports import Counting, GroupTable, Keeper, Page, RequestLog, StoreView
 from mirror.serve.request_path import RequestPath
 from mirror.serve.shared import Shared, tune
 from mirror.serve.tls_listening import TlsAcceptor, TlsListening
@@ -58,6 +59,8 @@ class Worker:
         loop_token: str,
         clock: Clock | None = None,
         tls: TlsListening | None = None,
+        groups: GroupTable | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         """Takes over nothing: what it is given is closed by whoever made it."""
         self._config = config
@@ -75,6 +78,8 @@ class Worker:
             wheel=self._wheel,
             log=log,
             loop_token=loop_token,
+            groups=groups,
+            request_log=request_log,
         )
         answers = Answers(self._shared)
         self._path = RequestPath(
@@ -102,6 +107,7 @@ class Worker:
         """Serve until `stop` is set, then drain. Cancelled: cut everything."""
         loop = asyncio.get_running_loop()
         servers: list[asyncio.Server] = []
+        self._shared.accounts.start()
         self._tick_again()
         try:
             for listening in (*self._sockets, *self._tls_sockets):
@@ -123,10 +129,18 @@ class Worker:
                 self._tls.abort()
             for connection in self.connections:
                 connection.abort()
+                # `connection_lost` comes when the counters may be closed.
+                connection.end_accounts()
+            self._shared.accounts.stop()
             if self._timer is not None:
                 self._timer.cancel()
             self._shared.pages.close()
             self._shared.sequences.close()
+
+    @property
+    def accounts(self) -> Accounts:
+        """What was answered."""
+        return self._shared.accounts
 
     def connect(self) -> Connection:
         """Return the protocol of a connection that was accepted."""
@@ -143,6 +157,7 @@ class Worker:
         self._page.saw_epoch(self._slot, epoch)
         self._ticks += 1
         if self._ticks % _REFRESH_TICKS == 0:
+            self._shared.accounts.tell()
             self._shared.reader.refresh()
 
     def _tick_again(self) -> None:

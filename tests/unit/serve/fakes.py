@@ -19,11 +19,13 @@ from pathlib import Path
 import msgspec
 
 from mirror.accounting.counters import Counters
-from mirror.accounting.layout import Outcome, layout_of
+from mirror.accounting.layout import OTHER, SERVED_COLUMNS, Outcome, layout_of
+from mirror.accounting.uses import Use
 from mirror.config import Config, DurationOrZero, Freshness, Serve
 from mirror.fill.bodies import InlineBody, Reply
 from mirror.fill.messages import Ask, Failed
 from mirror.route.route import ContentClass
+from mirror.serve.ports import GroupTable, RequestLog
 from mirror.serve.tls_listening import TlsListening
 from mirror.serve.worker import Worker
 from mirror.store.entry import Attestation, Entry, NoVariant, Stored
@@ -182,6 +184,7 @@ class FakeKeeper:
         self.script: Script = _absent
         self.asked: list[Ask] = []
         self.used_keys: list[str] = []
+        self.uses: list[Use] = []
         self.checked_keys: list[str] = []
         self.revalidated_keys: list[str] = []
         self.coded_keys: list[str] = []
@@ -191,8 +194,11 @@ class FakeKeeper:
         self.asked.append(ask)
         return await self.script(ask)
 
-    def used(self, key: str) -> None:
-        self.used_keys.append(key)
+    def used(
+        self, key: str, requests: int, content_bytes: int, downloads: int, length_bytes: int, /
+    ) -> None:
+        self.used_keys += [key] * requests
+        self.uses.append(Use(key, requests, content_bytes, downloads, length_bytes))
 
     def check(self, key: str) -> None:
         self.checked_keys.append(key)
@@ -230,9 +236,17 @@ class Bench:
     running: asyncio.Task[None]
 
     def count(self, content_class: ContentClass | None, outcome: Outcome) -> tuple[int, int]:
-        """Requests and content bytes of one row."""
+        """Requests and content bytes of one row, up to date."""
+        self.worker.accounts.settle()
         row = self.counters.row(content_class, outcome)
         return self.counters.view[row], self.counters.view[row + 1]
+
+    def count_of(self, *names: str) -> int:
+        """One column of one row, of clients of no group, up to date."""
+        *row, name = names
+        self.worker.accounts.settle()
+        at = self.counters.layout.row("served", OTHER, *row)
+        return self.counters.view[at + SERVED_COLUMNS.index(name)]
 
     async def exchange(self, raw: bytes, client: str = "127.0.0.1") -> bytes:
         """Send bytes on a connection of their own; what comes back until the server closes, one
@@ -345,6 +359,8 @@ async def running_worker(
     *,
     beside: Bench | None = None,
     tls: ssl.SSLContext | None = None,
+    groups: GroupTable | None = None,
+    request_log: RequestLog | None = None,
 ) -> AsyncIterator[Bench]:
     """Start a worker on 127.0.0.1, port chosen by the kernel; ended on the way out.
 
@@ -359,7 +375,7 @@ async def running_worker(
     keeper = FakeKeeper() if beside is None else beside.keeper
     page_path, slot = str(path / "shared.page"), 1 if beside is None else 2
     page = SharedPage.create(page_path, 4) if beside is None else SharedPage.attach(page_path)
-    counters = Counters.open(str(path), slot, layout_of())
+    counters = Counters.open(str(path), slot, layout_of(() if groups is None else groups.names))
     listening = listening_socket()
     port = listening.getsockname()[1]
     tls_listening = None if tls is None else listening_socket()
@@ -379,6 +395,8 @@ async def running_worker(
             if tls is not None and tls_listening is not None
             else None
         ),
+        groups=groups,
+        request_log=request_log,
     )
     stop = asyncio.Event()
     running = asyncio.create_task(worker.run(stop))

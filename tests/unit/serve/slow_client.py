@@ -58,11 +58,16 @@ class SlowClient(asyncio.Transport):
                         return answer
                 await asyncio.sleep(0)
 
-    def _read(self) -> bytes:
+    def take(self) -> bytes:
+        """Read what the kernel has; the transport keeps what it holds."""
         received = b""
         with contextlib.suppress(BlockingIOError):
             while piece := self._far.recv(1 << 20):
                 received += piece
+        return received
+
+    def _read(self) -> bytes:
+        received = self.take()
         if self._unsent:
             with contextlib.suppress(BlockingIOError):
                 del self._unsent[: self._near.send(self._unsent)]
@@ -78,6 +83,9 @@ class SlowClient(asyncio.Transport):
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         assert (high, low) == (0, None)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self._unsent)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         was_empty = not self._unsent

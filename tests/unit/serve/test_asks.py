@@ -32,7 +32,8 @@ class Patience:
     def __init__(self) -> None:
         self.keeper = FakeKeeper()
         self.keeper.script = self._wait
-        self.asks = Asks(self.keeper)
+        self.counted: list[str] = []
+        self.asks = Asks(self.keeper, self.counted.append)
         self._waiting: list[asyncio.Future[Reply]] = []
 
     async def _wait(self, _: Ask) -> Reply:

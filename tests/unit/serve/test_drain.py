@@ -97,6 +97,7 @@ async def test_paused_connection_closes_after_its_answer_when_draining(tmp_path:
         reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=1)
         writer.write(PLAIN * 400)
         await asyncio.sleep(0.3)
+        bench.worker.accounts.settle()
         assert 0 < len(bench.keeper.used_keys) < 400
         bench.stop.set()
         await asyncio.sleep(0.05)

@@ -368,3 +368,30 @@ async def test_target_without_a_route_is_refused_and_not_redirected(
 async def test_plaintext_is_served_by_default(bench: Bench) -> None:
     assert Serve().plaintext == "serve"
     assert (await bench.get(INDEX_TARGET)).content == b"small\n"
+
+
+async def test_handshakes_are_counted_by_how_they_end(bench: Bench, made: Made) -> None:
+    def total(name: str) -> int:
+        return bench.counters.view[bench.counters.layout.row("total", name)]
+
+    # TLS 1.2: the session is the client's when the handshake is done.
+    context = client_context(made.authority)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with Client(bench.tls_port, context) as first:
+        await first.ask(INDEX_TARGET)
+        await first.read_whole()
+        session = first.secured.session
+
+    def resume() -> bool:
+        plain = socket.create_connection(("127.0.0.1", bench.tls_port), timeout=DEADLINE_S)
+        with context.wrap_socket(plain, server_hostname="localhost", session=session) as again:
+            return bool(again.session_reused)
+
+    assert await asyncio.to_thread(resume)
+    _, stranger = await asyncio.open_connection("127.0.0.1", bench.tls_port)
+    stranger.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: total("tls_handshakes_failed") == 1)
+    stranger.close()
+    await until(lambda: total("tls_handshakes") == 2)
+    assert total("tls_sessions_resumed") == 1
+    assert total("connections_accepted") == 3
