@@ -1,5 +1,11 @@
-# Two stages: the first installs what requirements/runtime.txt locks, by hash, and the wheel of this
-# tree; the second carries only the result. No compiler, no pip cache and no root in what runs.
+# Three stages: the first fetches the dashboard's charts library, the second installs what
+# requirements/runtime.txt locks, by hash, and the wheel of this tree; the third carries only the
+# result. No compiler, no npm, no pip cache and no root in what runs.
+FROM node:22-slim AS charts
+WORKDIR /charts
+COPY requirements/frontend/package.json requirements/frontend/package-lock.json ./
+RUN npm ci --ignore-scripts --omit=dev
+
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/rust-mirror
@@ -10,6 +16,9 @@ RUN python -m venv /build/tools \
  && /build/tools/bin/pip install --no-cache-dir --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE-MIT LICENSE-APACHE ./
 COPY mirror/ mirror/
+COPY --from=charts /charts/node_modules/uplot/dist/uPlot.iife.min.js \
+  /charts/node_modules/uplot/dist/uPlot.min.css mirror/control/pages/vendor/
+COPY --from=charts /charts/node_modules/uplot/LICENSE mirror/control/pages/vendor/uPlot.LICENSE.txt
 RUN /build/tools/bin/pip wheel --no-deps --no-build-isolation --wheel-dir wheels . \
  && /opt/rust-mirror/bin/pip install --no-cache-dir --no-deps wheels/*.whl \
  && /opt/rust-mirror/bin/pip uninstall --yes pip

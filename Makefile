@@ -12,21 +12,25 @@ STAMP := $(VENV)/.installed
 # The S3 server of the tests pins another botocore than the product, so it lives apart.
 S3_VENV := .venv-s3
 S3_STAMP := $(S3_VENV)/.installed
+# The dashboard's charts library, from a lock file without addresses: npm asks the registry it knows.
+FRONTEND := requirements/frontend
+VENDOR := mirror/control/pages/vendor
+ASSETS := $(FRONTEND)/node_modules/.installed
 SOURCES := mirror tests benchmarks
 # A module's tests share its servers, so they stay together. Many wait for processes as long as they
 # compute: `make test` takes one process more than there are cores.
 PYTEST_ARGS ?= -n auto --dist loadscope
 TEST_ARGS ?= -n $(shell expr $$(nproc) + 1) --dist loadscope
 
-.PHONY: demo run test check check-full s3-server bench soak fmt lock clean help
+.PHONY: demo run test check check-full assets browser s3-server bench soak fmt lock clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## simulator + mirror + real clients, with a table of what was saved (DEMO_ONCE=1 exits)
+demo: $(STAMP) $(ASSETS) ## simulator + mirror + real clients, with a table of what was saved (DEMO_ONCE=1 exits)
 	@exec $(BIN)/rust-mirror demo
 
-run: $(STAMP) ## the mirror with config/dev.toml, until Ctrl-C
+run: $(STAMP) $(ASSETS) ## the mirror with config/dev.toml, until Ctrl-C
 	@exec $(BIN)/rust-mirror serve --config config/dev.toml
 
 test: $(STAMP) $(S3_STAMP) ## unit, contract and scenario tests, but not those marked full (under 4 minutes)
@@ -38,8 +42,13 @@ check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_house.py
 
-check-full: check $(S3_STAMP) ## every test there is: real clients, counted kills, the wheel in a fresh venv
-	@$(BIN)/python -m pytest -m "not browser" $(PYTEST_ARGS)
+check-full: check $(S3_STAMP) $(ASSETS) ## every test there is: real clients, counted kills, the wheel in a fresh venv
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+assets: $(ASSETS) ## the dashboard's charts library (needs npm; without it pages show tables)
+
+browser: $(STAMP) $(ASSETS) ## the dashboard in headless Chromium: clicks, keys, both themes, accessibility
+	@$(BIN)/python -m pytest -m browser -n0
 
 s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
@@ -64,7 +73,7 @@ lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
 	done
 
 clean: ## remove .venv, caches and build output
-	@rm -rf $(VENV) $(S3_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
+	@rm -rf $(VENV) $(S3_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* $(VENDOR) $(FRONTEND)/node_modules
 	find mirror tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
@@ -84,6 +93,22 @@ $(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable . \
 	  >> $(VENV)/install.log 2>&1 || { tail -n 20 $(VENV)/install.log >&2; exit 1; }
 	touch $@
+
+# Best effort: a machine without npm gets tables instead of charts, and is told so.
+$(ASSETS): $(FRONTEND)/package-lock.json $(FRONTEND)/package.json
+	@if ! command -v npm > /dev/null; then
+	  echo "npm not found: the dashboard shows tables instead of charts (make assets, once npm is there)" >&2
+	elif npm ci --prefix $(FRONTEND) --ignore-scripts > $(FRONTEND)/install.log 2>&1; then
+	  mkdir -p $(VENDOR)
+	  cp $(FRONTEND)/node_modules/uplot/dist/uPlot.iife.min.js \
+	    $(FRONTEND)/node_modules/uplot/dist/uPlot.min.css $(VENDOR)/
+	  cp $(FRONTEND)/node_modules/uplot/LICENSE $(VENDOR)/uPlot.LICENSE.txt
+	  rm -f $(FRONTEND)/install.log
+	  touch $@
+	else
+	  tail -n 5 $(FRONTEND)/install.log >&2
+	  echo "npm could not install: the dashboard shows tables instead of charts (make assets)" >&2
+	fi
 
 $(S3_STAMP): requirements/s3server.txt $(STAMP)
 	@test -x $(S3_VENV)/bin/python || $(PYTHON) -m venv $(S3_VENV)

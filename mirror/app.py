@@ -28,8 +28,9 @@ from typing import Any
 import uvloop
 
 import mirror
+from mirror.accounting.access_log import open_access_log
+from mirror.accounting.configured import ConfiguredGroups, configured_layout
 from mirror.accounting.counters import Counters
-from mirror.accounting.layout import layout_of
 from mirror.addresses import parse_listen
 from mirror.child import KEEPER_SOCKET, stop_event
 from mirror.clock import SystemClock
@@ -64,6 +65,8 @@ def serve(load: Callable[[], Config]) -> int:
     `load` is called again at SIGHUP.
     Raises: ConfigError, StoreError for what makes a start pointless.
     """
+    groups = ConfiguredGroups()
+    load = groups.read_with(load)
     config = load()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_only_supervisor(config))
@@ -96,6 +99,7 @@ def serve(load: Callable[[], Config]) -> int:
                 tuple(control),
                 (*listeners.bound, *listeners.bound_tls),
                 _loop_token(config.state.path),
+                groups,
             ),
             reread=load,
             clock=SystemClock(),
@@ -119,8 +123,10 @@ class _Programs:
         control: tuple[socket.socket, ...],
         listen: tuple[str, ...],
         loop_token: str,
+        groups: ConfiguredGroups,
     ) -> None:
         self.loop_token = loop_token
+        self.groups = groups
         self.page = page
         self._control = control
         self._listen = listen
@@ -136,6 +142,7 @@ class _Programs:
             control=self._control,
             listen=self._listen,
             loop_token=self.loop_token,
+            groups=self.groups.of(config),
             is_first=is_first,
             ready=ready,
         )
@@ -163,7 +170,9 @@ async def _worker(
 ) -> int:
     events = open_events(process_name(slot), config.state.path)
     clock = SystemClock()
-    counters = Counters.open(config.state.path, slot, layout_of())
+    groups = programs.groups.of(config)
+    counters = Counters.open(config.state.path, slot, configured_layout(config, groups))
+    access_log = open_access_log(config, counters, clock, events)
     page = programs.page
     reader = StoreReader(config.store.path, page=page)
     client = KeeperClient(
@@ -185,6 +194,8 @@ async def _worker(
         events,
         loop_token=programs.loop_token,
         tls=_tls_of(station),
+        groups=groups,
+        request_log=access_log,
     )
     stop = stop_event()
     client.start()
@@ -194,6 +205,8 @@ async def _worker(
         await worker.run(stop)
     finally:
         await client.aclose()
+        if access_log is not None:
+            await access_log.aclose()
         reader.close()
         counters.close()
     return 0

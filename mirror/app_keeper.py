@@ -15,26 +15,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import os
 import socket
 from dataclasses import dataclass
 from typing import Any
 
+from mirror.accounting.access_log import open_access_log
+from mirror.accounting.configured import configured_layout
 from mirror.accounting.counters import KEEPER_SLOT, Counters
-from mirror.accounting.layout import layout_of
-from mirror.accounting.totals import read_totals
+from mirror.accounting.groups import GroupTable
+from mirror.accounting.keeper_totals import CountingEvents, KeeperTotals
 from mirror.accounting.traffic import UpstreamTraffic
-from mirror.addresses import parse_listen
+from mirror.app_books import KeeperBooks, open_books
+from mirror.app_control import KeeperParts, make_control
 from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
-from mirror.control.hosts import AllowedHosts
-from mirror.control.server import ControlServer
-from mirror.control.status import KeeperView, StatusSource, build_status
-from mirror.control.traffic import traffic_of
-from mirror.control.trust import TrustView
 from mirror.errors import ConfigError
 from mirror.events import EventLog, open_events
 from mirror.fill.disowned import withdraw_disowned
@@ -46,10 +43,9 @@ from mirror.route.route import UpstreamName
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
-from mirror.store.state import STATE_NAME, StateDatabase
 from mirror.store.store import Store
 from mirror.supervisor.children import Ready
-from mirror.upstream.pools import Pools, open_pools
+from mirror.upstream.pools import open_pools
 
 BEAT_S = 0.25
 SWEEP_S = 3600.0
@@ -67,6 +63,7 @@ class Inherited:
     control: tuple[socket.socket, ...]
     listen: tuple[str, ...]
     loop_token: str
+    groups: GroupTable
     is_first: bool
     ready: Ready
 
@@ -97,69 +94,89 @@ async def _open(
     config: Config, inherited: Inherited, events: EventLog, stack: contextlib.AsyncExitStack
 ) -> None:
     clock, state_path = SystemClock(), config.state.path
-    await _check_key_file(config, inherited, events)
     started_at = clock.now()
-    counters = Counters.open(state_path, KEEPER_SLOT, layout_of())
-    stack.callback(counters.close)
-    store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events)
+    counters, traffic = _open_counters(config, inherited, clock, events, stack)
+    totals = KeeperTotals(counters)
+    events = CountingEvents(events, totals)
+    await _check_key_file(config, inherited, events)
+    store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events, totals)
     stack.callback(store.close)
     sweeping = asyncio.create_task(_expire_quarantine(store), name="quarantine")
     stack.push_async_callback(_cancel, sweeping)
     reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
-    state = await asyncio.to_thread(StateDatabase.open, os.path.join(state_path, STATE_NAME))
-    stack.callback(state.close)
+    books = await open_books(config, counters.layout, clock, events, stack)
+    state = books.state
     await asyncio.to_thread(withdraw_disowned, store, state, events)
     pools = open_pools(
-        config.upstream,
-        own_token=inherited.loop_token,
-        meter=UpstreamTraffic(counters),
-        clock=clock,
-        log=events,
+        config.upstream, own_token=inherited.loop_token, meter=traffic, clock=clock, log=events
     )
     stack.push_async_callback(pools.aclose)
     by_name = {name: pools[name.value] for name in UpstreamName}
-    filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state)
+    filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state, tally=totals)
     stack.push_async_callback(filler.aclose)
     await filler.reprove()
-    server = KeeperServer(filler, os.path.join(state_path, KEEPER_SOCKET), log=events)
-    stack.push_async_callback(server.aclose)
-    await server.start()
-
-    source = StatusSource(
-        config=config,
-        page=inherited.page,
-        clock=clock,
-        traffic=lambda: traffic_of(read_totals(state_path)),
-        keeper=KeeperView(
-            store=store,
+    server = await _serve_workers(filler, books, state_path, events, stack)
+    books.bookkeeper.start()
+    control = make_control(
+        KeeperParts(
+            config=config,
+            page=inherited.page,
+            clock=clock,
+            events=events,
             listen=inherited.listen,
             started_at=started_at,
-            upstreams=lambda: _upstreams(pools),
-            channels=state.channels,
-            trust=TrustView(filler=filler, quarantine=store.quarantined),
-        ),
+            store=store,
+            reader=reader,
+            books=books,
+            pools=pools,
+            filler=filler,
+            server=server,
+            groups=inherited.groups,
+        )
     )
-    control = ControlServer(lambda: build_status(source), _hosts(config))
     stack.push_async_callback(control.aclose)
     await control.start(os.path.join(state_path, CONTROL_SOCKET), inherited.control)
+    events.info("control-ready", listen=control.bound)
 
 
-def _open_store(config: Config, page: SharedPage, clock: Clock, events: EventLog) -> Store:
-    return Store.open(config.store, config.state, RealFiles(), clock, page, log=events)
+async def _serve_workers(
+    filler: Filler,
+    books: KeeperBooks,
+    state_path: str,
+    events: EventLog,
+    stack: contextlib.AsyncExitStack,
+) -> KeeperServer:
+    path = os.path.join(state_path, KEEPER_SOCKET)
+    server = KeeperServer(filler, path, log=events, observer=books.accounts)
+    stack.push_async_callback(server.aclose)
+    await server.start()
+    return server
 
 
-def _upstreams(pools: Pools) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "urls": [dataclasses.asdict(health) for health in pool.health()]}
-        for name, pool in pools.items()
-    ]
+def _open_counters(
+    config: Config,
+    inherited: Inherited,
+    clock: Clock,
+    events: EventLog,
+    stack: contextlib.AsyncExitStack,
+) -> tuple[Counters, UpstreamTraffic]:
+    """Return the counters, and what counts and logs requests to upstreams."""
+    layout = configured_layout(config, inherited.groups)
+    counters = Counters.open(config.state.path, KEEPER_SLOT, layout)
+    stack.callback(counters.close)
+    access_log = open_access_log(config, counters, clock, events)
+    if access_log is not None:
+        stack.push_async_callback(access_log.aclose)
+    return counters, UpstreamTraffic(counters, clock, access_log)
 
 
-def _hosts(config: Config) -> AllowedHosts:
-    listen = parse_listen(config.control.listen) if config.control.listen else None
-    host = "" if listen is None else str(listen).rpartition(":")[0]
-    return AllowedHosts(host, config.control.allowed_hosts)
+def _open_store(
+    config: Config, page: SharedPage, clock: Clock, events: EventLog, totals: KeeperTotals
+) -> Store:
+    return Store.open(
+        config.store, config.state, RealFiles(), clock, page, log=events, tally=totals
+    )
 
 
 async def _expire_quarantine(store: Store) -> None:

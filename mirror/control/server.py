@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -28,22 +28,41 @@ from mirror.errors import StoreError
 _PEER = struct.Struct("iII")  # struct ucred: pid, uid, gid
 _SHUTDOWN_S = 1.0
 _METHODS = ("GET", "HEAD")
+_KNOWN = "/ /object /api/overview /api/history /events /metrics /status /version /livez"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Routes(Protocol):
+    """`control.dashboard.Dashboard`, `control.metrics.MetricsEndpoint`: on each listener."""
+
+    def add_to(self, app: web.Application) -> None: ...
 
 
 class ControlServer:
     """Serves the status document; one instance per keeper."""
 
-    def __init__(self, status: Callable[[], dict[str, Any]], hosts: AllowedHosts) -> None:
+    def __init__(
+        self,
+        status: Callable[[], dict[str, Any]],
+        hosts: AllowedHosts,
+        *,
+        dashboard: Routes | None = None,
+        metrics: Routes | None = None,
+    ) -> None:
+        self._dashboard = dashboard
+        self._metrics = metrics
         self._status = status
         self._hosts = hosts
         self._runners: list[web.AppRunner] = []
+        self.bound: list[str] = []  # the addresses of TCP
 
     async def start(self, unix_path: str, tcp_sockets: Iterable[socket.socket]) -> None:
         """Listen. Raises StoreError when the unix socket cannot be made."""
         await self._serve(_same_user_only, [open_unix(unix_path)])
-        await self._serve(self._own_host_only, list(tcp_sockets))
+        listening = list(tcp_sockets)
+        await self._serve(self._own_host_only, listening)
+        self.bound = [_address(sock) for sock in listening]
 
     async def aclose(self) -> None:
         for runner in self._runners:
@@ -55,6 +74,10 @@ class ControlServer:
         app.router.add_get("/status", self._answer_status)
         app.router.add_get("/version", _answer_version)
         app.router.add_get("/livez", _answer_livez)
+        if self._dashboard is not None:
+            self._dashboard.add_to(app)
+        if self._metrics is not None:
+            self._metrics.add_to(app)
         runner = web.AppRunner(
             app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S
         )
@@ -71,6 +94,11 @@ class ControlServer:
         if request.headers.get("Host", "") not in self._hosts:
             return _text(421, "This listener does not answer to that host name.\n")
         return await handler(request)
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def open_unix(path: str) -> socket.socket:
@@ -103,7 +131,7 @@ async def _read_only(request: web.Request, handler: Handler) -> web.StreamRespon
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _text(404, "Known here: /status /version /livez\n")
+        return _text(404, f"Known here: {_KNOWN}\n")
 
 
 @web.middleware

@@ -63,7 +63,7 @@ class StatusSource:
 
 def build_status(source: StatusSource) -> dict[str, Any]:
     """Return the document, ready for JSON."""
-    processes = list(_processes(source.page, source.clock))
+    processes = list(process_states(source.page, source.clock))
     document: dict[str, Any] = {
         "version": mirror.__version__,
         "is_healthy": bool(processes) and all(item["is_alive"] for item in processes),
@@ -93,7 +93,8 @@ def _add_keeper(document: dict[str, Any], keeper: KeeperView, clock: Clock) -> N
     document["upstreams"] = keeper.upstreams()
 
 
-def _processes(page: SharedPage, clock: Clock) -> Iterator[dict[str, Any]]:
+def process_states(page: SharedPage, clock: Clock) -> Iterator[dict[str, Any]]:
+    """Yield what the shared page says of each process, the keeper first."""
     now = clock.monotonic()
     for slot in (KEEPER_SLOT, *range(page.slots)):
         pid, beat_ms = page.pid(slot), page.heartbeat(slot)

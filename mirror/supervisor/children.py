@@ -63,8 +63,9 @@ def fork_child(work: Work, close_fds: Iterable[int], report: Report) -> Forked:
 
     `report` gets the exception that ended the child. Must be called without other threads.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # it was closed when the program began
+            stream.flush()
     parent = os.getpid()
     ready_fd, tell_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     pid = os.fork()

@@ -56,7 +56,7 @@ async def test_other_methods_are_refused(listening: Listening, method: str) -> N
 
 
 async def test_unknown_paths_name_the_known_ones(listening: Listening) -> None:
-    async with listening.client.get(f"{listening.url}/metrics") as response:
+    async with listening.client.get(f"{listening.url}/admin") as response:
         assert response.status == 404
         assert "/status" in await response.text()
 
