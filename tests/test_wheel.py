@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from mirror import __version__
+from mirror.control.pages import FILES
 
 ROOT = Path(__file__).parent.parent
+VENDOR = ROOT / "mirror" / "control" / "pages" / "vendor"
 
 
 def _run(*command: str | Path, cwd: Path) -> str:
@@ -30,7 +32,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     listed = _run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    for name in listed.splitlines():
+    # What `make assets` puts in place is not tracked, and goes into the wheel where it is.
+    assets = [str(path.relative_to(ROOT)) for path in sorted(VENDOR.glob("*")) if path.is_file()]
+    for name in [*listed.splitlines(), *assets]:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
@@ -50,6 +54,16 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert tree - set(zipfile.ZipFile(wheel).namelist()) == set()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(300)
+def test_the_wheel_holds_the_pages_of_the_dashboard(wheel: Path) -> None:
+    held = set(zipfile.ZipFile(wheel).namelist())
+    pages = {f"mirror/control/pages/{name}" for name, _ in FILES.values()}
+    absent = {page for page in pages if not (ROOT / page).is_file()}
+    assert all("/vendor/" in page for page in absent)
+    assert pages - absent <= held
 
 
 @pytest.mark.full

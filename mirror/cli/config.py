@@ -39,17 +39,23 @@ def show(config_file: Path | None, settings: tuple[str, ...], origin: bool) -> i
 @config.command()
 @config_options
 def check(config_file: Path | None, settings: tuple[str, ...]) -> int:
-    """Check the configuration; exit code 1 when `serve` would refuse it."""
+    """Check the configuration and the files that it names; exit code 1 when one is unusable."""
     # Here, because this brings in `cryptography`, which no worker may hold (workers are forked).
     from mirror.fill.release_key import check_key_file
 
     loaded = sources_of(config_file, settings).load_usable()
+    from mirror.accounting.group_files import load_groups
+    from mirror.accounting.price_file import load_prices
     from mirror.supervisor.tls_context import load_credentials
 
+    groups = load_groups(loaded.config.accounting.groups)
+    prices = load_prices(loaded.config.accounting.prices)
     check_key_file(loaded.config.trust)
     load_credentials(loaded.config.serve)
     click.echo(f"ok: {loaded.file or 'built-in defaults'}")
-    for advice in _advice(loaded.config):
+    upstream = loaded.config.upstream
+    urls = (*upstream.releases.urls, *upstream.crates.urls, *upstream.index.urls)
+    for advice in (*_advice(loaded.config), *prices.unknown_names(groups.names, urls)):
         click.echo(f"advice: {advice}", err=True)
     return 0
 

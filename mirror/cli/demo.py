@@ -163,6 +163,8 @@ def _stay(mirror: DemoMirror, console: Console) -> None:
         '  \\[source.crates-io]\n  replace-with = "mirror"\n'
         f'  \\[source.mirror]\n  registry = "sparse+{url}/index/"\n'
         f"  rust-mirror status --set state.path={escape(mirror.state_path)}\n"
+        f"  rust-mirror report --set state.path={escape(mirror.state_path)}\n"
+        f"The dashboard: {mirror.dashboard_url()}\n"
         "Ctrl-C ends it and removes everything.",
         soft_wrap=True,
     )

@@ -125,6 +125,10 @@ class DemoMirror:
         traffic: dict[str, Any] = self.status()["traffic"]
         return traffic
 
+    def dashboard_url(self) -> str:
+        """Return where the dashboard is; the keeper has told it before the mirror was ready."""
+        return f"http://{self._told('control-ready')}/"
+
     def exit_code(self) -> int | None:
         """Return the code of a mirror that ended, None while it runs."""
         return None if self._process is None else self._process.poll()
@@ -132,7 +136,7 @@ class DemoMirror:
     def _settings(self) -> str:
         values: dict[str, dict[str, object]] = {
             "serve": {"listen": [f"127.0.0.1:{_free_port()}"], "workers": 2, "drain_timeout": "2s"},
-            "control": {"listen": ""},
+            "control": {"listen": "127.0.0.1:0"},
             "store": {"path": str(self._root / "cache"), "budget": "2GiB"},
             "state": {"path": self.state_path},
             "upstream": {"contact": "demo"},
@@ -140,6 +144,7 @@ class DemoMirror:
             "upstream.crates": {"urls": [self._upstream.crates]},
             "upstream.index": {"urls": [self._upstream.index]},
             "trust": {"release_key_fingerprints": [self._upstream.signing_key]},
+            "log": {"access": str(self._root / "access.log")},
         }
         lines = []
         for table, entries in values.items():
@@ -151,12 +156,18 @@ class DemoMirror:
         """Return the first listen address once every process of the mirror is ready."""
         deadline_at = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < deadline_at and self.exit_code() is None:
-            for line in (self._root / "mirror.log").read_bytes().splitlines():
-                event = _event(line)
-                if event.get("event") == "ready":
-                    return str(event["listen"][0])
+            if listen := self._told("ready"):
+                return listen
             time.sleep(0.05)
         raise DemoError("the mirror did not start", self._log_tail())
+
+    def _told(self, name: str) -> str:
+        """Return the first address of an event; "" while it was not told."""
+        for line in (self._root / "mirror.log").read_bytes().splitlines():
+            event = _event(line)
+            if event.get("event") == name:
+                return str(event["listen"][0])
+        return ""
 
     def _log_tail(self) -> str:
         log = (self._root / "mirror.log").read_bytes()

@@ -38,12 +38,14 @@ class Sources:
         Apart from loading, because `status` may be run by a user who cannot read them.
         Raises: ConfigError.
         """
+        from mirror.accounting.log_file import check_access_log
         from mirror.authorities import tls_context
         from mirror.secret_files import check_secrets
 
         loaded = self.load_with_origins()
         tls_context(loaded.config.upstream.ca_file)
         check_secrets(loaded.config.upstream)
+        check_access_log(loaded.config)
         return loaded
 
 

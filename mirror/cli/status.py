@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from mirror.accounting.totals import Totals, read_totals
 from mirror.cli.control_socket import ask_control
 from mirror.cli.options import config_options, sources_of
 from mirror.clock import SystemClock
@@ -75,7 +76,6 @@ def read_status(config: Config) -> dict[str, Any]:
 
 
 def _from_files(config: Config) -> dict[str, Any]:
-    from mirror.accounting.totals import read_totals
     from mirror.control.status import StatusSource, build_status
     from mirror.control.traffic import traffic_of
     from mirror.store.page import PAGE_NAME, SharedPage
@@ -90,9 +90,21 @@ def _from_files(config: Config) -> dict[str, Any]:
             config=config,
             page=page,
             clock=SystemClock(),
-            traffic=lambda: traffic_of(read_totals(state)),
+            traffic=lambda: traffic_of(_totals(state)),
         )
     )
     if not any(item["is_alive"] for item in document["processes"]):
         raise NoMirrorError(state)
     return document
+
+
+def _totals(state_path: str) -> Totals:
+    """Return what was ever counted; of the counters files only, where the ledger cannot be read."""
+    from mirror.cli.history import open_history
+
+    try:
+        with open_history(state_path) as history:
+            return history.totals()
+    except StoreError as exc:
+        click.echo(f"warning: the traffic of before is missing: {exc}", err=True)
+        return read_totals(state_path)

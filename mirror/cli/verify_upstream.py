@@ -124,16 +124,18 @@ def _json(report: UpstreamReport) -> str:
 class _NoMeter:
     """The ledger is the mirror's; these requests serve no client."""
 
-    def line(self, pool: str, path: str) -> _NoLine:
-        return _NoLine()
+    def exchange(self, pool: str, url: str, path: str, *, method: str, attempt: int) -> _NoExchange:
+        return _NoExchange()
 
 
-class _NoLine:
-    def request(self) -> None: ...
+class _NoExchange:
+    def begin(self) -> None: ...
+
+    def answered(self, status: int, head_bytes: int) -> None: ...
 
     def received(self, content_bytes: int) -> None: ...
 
-    def not_modified(self) -> None: ...
+    def finish(self, *, is_complete: bool, error: str = "") -> None: ...
 
 
 class _Silence:

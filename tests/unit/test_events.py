@@ -40,7 +40,7 @@ def emitted(event: str, fields: dict[str, Any]) -> bytes:
 
 def test_line_has_the_fixed_fields_first() -> None:
     event = json.loads(emitted("digest-mismatch", {"key": "k"}))
-    assert list(event) == ["time", "level", "event", "process", "pid", "key"]
+    assert list(event) == ["time", "level", "event", "process", "pid", "key", "hint"]
     assert (event["level"], event["event"], event["process"]) == (
         "warning",
         "digest-mismatch",

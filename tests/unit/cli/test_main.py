@@ -197,6 +197,34 @@ def test_full_standard_output_is_one_line_and_code_1(arguments: list[str], unbuf
     assert (ended.returncode, ended.stderr) == (1, expected)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_of_which_a_part_fits_is_no_success(tmp_path: Path, unbuffered: str) -> None:
+    """Without a buffer the kernel takes a part of a write, and says so in a number only."""
+    limited = 'ulimit -f 1; exec "$0" -m mirror config show'
+    with open(tmp_path / "config.toml", "wb") as file:
+        ended = subprocess.run(
+            ["bash", "-c", limited, sys.executable],
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=file,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (1, "error: standard output: File too large\n")
+    assert (tmp_path / "config.toml").stat().st_size == 1024
+
+
+def test_closed_standard_output_is_no_trace() -> None:
+    ended = subprocess.run(
+        ["bash", "-c", 'exec "$0" -m mirror config show >&-', sys.executable],
+        stderr=subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_closed_pipe_ends_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)
