@@ -35,6 +35,7 @@ from mirror.cli.main import main
 main()
 """
 _READY_TIMEOUT_S = 30.0
+_SETTLED_S = 0.1  # answers to learned heads are counted 25 ms later at most (`serve.tally`)
 _STOP_TIMEOUT_S = 20.0
 _LOG_TAIL_BYTES = 2000
 
@@ -122,6 +123,8 @@ class DemoMirror:
         return document
 
     def traffic(self) -> dict[str, Any]:
+        """Return what was counted, with all that was answered before the call."""
+        time.sleep(_SETTLED_S)
         traffic: dict[str, Any] = self.status()["traffic"]
         return traffic
 

@@ -133,6 +133,7 @@ def test_lock_file_is_compared_with_what_the_mirror_has(runner: Runner, mirror: 
     assert runner.document("--lockfile", "Cargo.lock", code=0)["locked_crates_not_stored"] != []
 
 
+@pytest.mark.full
 def test_a_user_name_in_urls_is_sent_and_its_password_never_told(runner: Runner) -> None:
     url = runner.url.replace("//", "//ci:s3cret@")
     runner.environ |= {"RUSTUP_DIST_SERVER": url, "RUSTUP_UPDATE_ROOT": f"{url}/rustup"}
@@ -147,6 +148,7 @@ def test_a_user_name_in_urls_is_sent_and_its_password_never_told(runner: Runner)
         assert "s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.full
 def test_certificates_that_only_cargo_trusts_are_not_enough(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, module_simulator: SimulatorProcess
 ) -> None:

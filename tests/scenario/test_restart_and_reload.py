@@ -75,6 +75,7 @@ def test_drain_deadline_ends_a_client_that_never_reads(
         assert edge.process.returncode is not None
 
 
+@pytest.mark.full
 def test_dead_supervisor_takes_its_processes_along(edge: Edge) -> None:
     pids = edge.pids()
     assert len(pids) == 3
@@ -138,8 +139,11 @@ def test_transfer_in_flight_survives_a_reload(file_edge: Edge, upstream: Simulat
 
 @pytest.mark.parametrize(
     "text",
-    ['[serve]\nmax_target = "lots"\n', "[serve]\nno_such_key = 1\n", "[serve\n"],
-    ids=["wrong-value", "unknown-key", "not-toml"],
+    [
+        pytest.param('[serve]\nmax_target = "lots"\n', id="wrong-value", marks=pytest.mark.full),
+        pytest.param("[serve]\nno_such_key = 1\n", id="unknown-key"),
+        pytest.param("[serve\n", id="not-toml", marks=pytest.mark.full),
+    ],
 )
 def test_wrong_configuration_at_reload_changes_nothing(text: str, file_edge: Edge) -> None:
     before = file_edge.pids()

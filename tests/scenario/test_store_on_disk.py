@@ -236,6 +236,7 @@ def test_least_recently_used_objects_go_and_the_budget_holds(
         assert is_right(fetch(edge.port, first.path), first)
 
 
+@pytest.mark.full
 def test_many_cold_objects_at_once_never_exceed_the_budget_nor_cut_a_body(
     tmp_path: Path, upstream: SimulatorProcess
 ) -> None:

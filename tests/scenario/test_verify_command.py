@@ -359,6 +359,7 @@ def test_running_mirror_is_verified_and_puts_right_what_was_found(
         edge.stop()
 
 
+@pytest.mark.full
 def test_killed_mirrors_index_is_read_with_what_it_committed_last(
     tmp_path: Path, upstream: SimulatorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -371,6 +372,7 @@ def test_killed_mirrors_index_is_read_with_what_it_committed_last(
     assert (code, report["classes"]["crate"]["objects"]) == (0, 2)
 
 
+@pytest.mark.full
 def test_index_that_contradicts_a_stored_crate_is_told(
     tmp_path: Path, upstream: SimulatorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ _LINES = st.lists(
 
 
 @given(lines=_LINES)
+@pytest.mark.full
 def test_upstream_counts_what_was_served(lines: list[DownloadLine]) -> None:
     expected: Counter[tuple[str, str, str]] = Counter()
     for line in lines:

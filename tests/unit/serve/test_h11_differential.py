@@ -368,7 +368,7 @@ _BUILT: Final = st.builds(
 _HEADS: Final = st.one_of(_MUTATED, _BUILT)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(_HEADS)
 def test_parsers_differ_for_explained_reasons_only(raw: bytes) -> None:
     difference_of(raw)

@@ -133,6 +133,7 @@ async def test_learned_head_has_the_same_record_as_the_one_that_was_parsed(tmp_p
         assert others == [first, first]  # the clock stands still
 
 
+@pytest.mark.full
 async def test_learned_heads_are_told_apart_however_many_there_are(tmp_path: Path) -> None:
     async with logging_worker(tmp_path) as (bench, log), wire(bench) as client:
         bench.reader.keep(INDEX_KEY, SMALL)

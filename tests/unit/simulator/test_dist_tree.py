@@ -164,6 +164,7 @@ def test_what_was_not_published_is_absent(unchanged: SimulatedUpstream, path: st
     assert unchanged.find(Site.RELEASES, path) is None
 
 
+@pytest.mark.full
 def test_seed_and_options_alone_decide_the_manifests() -> None:
     one, other = (SimulatedUpstream(SimulatorOptions(seed=7)) for _ in range(2))
     path = "/dist/channel-rust-nightly.toml"

@@ -106,6 +106,7 @@ def test_optional_dependency_uses_the_second_feature_map(filled: Filled) -> None
     assert any(parts[0].startswith("dep:") for parts in line["features2"].values())
 
 
+@pytest.mark.full
 def test_seed_decides_the_graph() -> None:
     one, other = Filled(), Filled()
     assert one.lines(ROOT) == other.lines(ROOT)

@@ -13,7 +13,7 @@ from tests.unit.store.steps import STEPS
 _DEADLINE_S = 90.0
 
 
-_QUICK = {"publish", "switch-generation", "evict"}  # the rest is for `make check-full`
+_QUICK = {"publish", "evict"}  # the rest is for `make check-full`
 
 
 @pytest.mark.parametrize(
