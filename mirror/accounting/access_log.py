@@ -27,7 +27,6 @@ from mirror.clock import Clock
 from mirror.config import Config
 from mirror.events import EventLog
 
-LINGER_S: Final = 0.01  # a batch gathers so long: 100 wake-ups a second at most
 RETRY_S: Final = 1.0
 CLOSE_S: Final = 5.0  # a stuck disk or pipe does not keep a process from ending
 TOLD_AGAIN_S: Final = 60.0  # between two tellings that lines are dropped
@@ -159,13 +158,10 @@ class AccessLog:
         self._file.close()
 
     def _wait(self) -> bool:
-        """Wait for a batch to gather. False: there is none, and there will be none."""
+        """Wait for lines: workers hand them over in batches. False: there will be none."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._ends.is_set())
-            has_lines = bool(self._waiting)
-        if has_lines:
-            self._ends.wait(LINGER_S)
-        return has_lines
+            return bool(self._waiting)
 
     def _write_waiting(self) -> str:
         """Write what waits; return why not all of it was written, "" when it was."""

@@ -44,6 +44,7 @@ PLUS = "/crates/plusmeta/plusmeta-1.0.0+build.5.crate"
 INDEX = ["/1/q", "/pl/us/plusmeta", "/config.json"]
 VERSIONED = "versioned"
 CUT_AT = 1_000_000
+ERROR_PAGE_BYTES = 1000
 ARCHIVE_BYTES = 3_000_000
 
 EdgeMaker = Callable[..., Edge]
@@ -220,7 +221,8 @@ def test_a_cut_body_is_continued(
     fetched = upstream_traffic(edge)["fetched_bytes"]
     again = fetched - archive.length - archive.proof_bytes
     if bucket == BUCKET:
-        assert again == 0, "nothing came twice"
+        # What S3 says about a file that is absent counts as far as it came.
+        assert 0 <= again < ERROR_PAGE_BYTES, "nothing came twice"
     else:
         assert again >= CUT_AT - (64 << 10), "the whole came in answer to a range"
 
