@@ -52,10 +52,14 @@ browser: $(STAMP) $(ASSETS) ## the dashboard in headless Chromium: clicks, keys,
 
 s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
-bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers of a cold archive
+bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers, counting, pages
 	@$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.followers
 	$(BIN)/python -m benchmarks.behaviour
+	$(BIN)/python -m benchmarks.counting
+	$(BIN)/python -m benchmarks.scrape --save
+	$(BIN)/python -m benchmarks.curve
+	$(BIN)/python -m benchmarks.dashboard --save
 
 soak: $(STAMP) ## steady load with kills for SOAK_MINUTES (default 10), every body checked
 	@$(BIN)/python -m benchmarks.soak
