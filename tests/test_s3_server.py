@@ -16,6 +16,8 @@ import pytest
 
 from tests.s3_server import STRANGER, S3Server, listening_addresses, sha256_field, start_s3_server
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parent.parent
 
 _SCENARIO = """

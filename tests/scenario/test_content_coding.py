@@ -137,6 +137,7 @@ def test_lost_index_and_lost_variant_are_made_again_as_the_same_bytes(
     assert edge.wrong_blobs() == []
 
 
+@pytest.mark.full
 def test_flip_in_the_variants_file_is_found_told_and_healed(
     edge: Edge, upstream: SimulatorProcess
 ) -> None:
@@ -156,6 +157,7 @@ def test_flip_in_the_variants_file_is_found_told_and_healed(
     assert edge.wrong_blobs() == []
 
 
+@pytest.mark.full
 def test_verify_reads_variants_too(mirror: Edge, upstream: SimulatorProcess) -> None:
     edge = mirror
     first = coded(edge, upstream, "/dist/channel-rust-nightly.toml")

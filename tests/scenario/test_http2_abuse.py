@@ -232,6 +232,7 @@ def test_flood_is_cut_and_costs_little(
     assert peak_bytes - before_bytes <= MAX_GROWTH_BYTES
 
 
+@pytest.mark.full
 def test_windows_that_stay_closed_hold_nothing_for_long(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:

@@ -157,11 +157,13 @@ FULL_ONLY = {
     "backtracking-nightly",
     "build",
     "check",
+    "component-add",
     "install-default",
     "pinned-version",
     "plus-version",
     "target-add",
     "update-nothing-new",
+    "update-the-lock",
 }
 
 

@@ -60,6 +60,7 @@ def test_idle_connection_does_not_delay_the_end(edge: Edge) -> None:
         assert edge.named("drain-deadline") == []
 
 
+@pytest.mark.full
 def test_drain_deadline_ends_a_client_that_never_reads(
     tmp_path: Path, upstream: SimulatorProcess
 ) -> None:

@@ -218,6 +218,7 @@ def test_wrong_body_that_passes_through_is_cut(tmp_path: Path, upstream: Simulat
     assert upstream.control.faults_fired()["lie"] >= 1
 
 
+@pytest.mark.full
 def test_least_recently_used_objects_go_and_the_budget_holds(
     tmp_path: Path, upstream: SimulatorProcess
 ) -> None:

@@ -75,7 +75,7 @@ async def s3_pools(
         attempts=attempts,
         max_connections=max_connections,
         read_timeout=Duration(read_timeout),
-        connect_timeout=Duration(0.2),
+        connect_timeout=Duration(10),
         contact="ops@example.org",
         releases=Releases(urls=urls, s3=s3),
         crates=Crates(urls=urls, s3=s3),
