@@ -32,6 +32,9 @@ from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Reply, fetch
 from tests.scenario.upstream_objects import fresh_archive, sha256_of
 
+# Minutes of real processes in all; `make test` has the attacks on channels.
+pytestmark = pytest.mark.full
+
 SETTINGS = {
     "freshness.channel": "300ms",
     "freshness.stale_while_revalidate": "0s",

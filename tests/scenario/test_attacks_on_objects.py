@@ -24,6 +24,9 @@ from tests.scenario.attack_script import (
 from tests.scenario.attacked import HttpUpstream
 from tests.scenario.upstream_objects import DAY, fresh_archive, sha256_of
 
+# Minutes of real processes in all; `make test` has the attacks on channels.
+pytestmark = pytest.mark.full
+
 SETTINGS = {
     "freshness.channel": "300ms",
     "freshness.stale_while_revalidate": "0s",
