@@ -20,6 +20,10 @@ class ByteSize(int):
     """A number of bytes, written with a binary unit: "512KiB", "100GiB", "4096"."""
 
 
+class ByteSizeOrZero(ByteSize):
+    """As `ByteSize`, and "0" turns off what it limits."""
+
+
 class Duration(float):
     """A number of seconds, written with a unit: "500ms", "60s", "10m", "1h", "7d"."""
 
@@ -84,6 +88,41 @@ class Control(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     allowed_hosts: tuple[str, ...] = ()  # further Host names it answers to (DNS rebinding)
 
 
+class StoreQuotas(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that a class of content may take of the budget; 0: all of it."""
+
+    release: ByteSizeOrZero = ByteSizeOrZero(0)
+    rustup: ByteSizeOrZero = ByteSizeOrZero(0)
+    crate: ByteSizeOrZero = ByteSizeOrZero(0)
+    index: ByteSizeOrZero = ByteSizeOrZero(0)
+
+
+class Scrub(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every stored byte is read and hashed again, the one checked longest ago first."""
+
+    enabled: bool = True
+    rate: ByteSize = ByteSize(12 << 20)  # per second: 1 TB a day, at most 3 % of a core
+    every: Duration = Duration(86400)  # a blob is not read again sooner
+
+
+class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client, and all together, may ask for. A client is an IPv4 address, or an IPv6
+    network of `ipv6_prefix` bits. 0: no limit.
+
+    Off for clients unless set: hundreds of builds may share one address.
+    """
+
+    client_requests: int = 0  # per second, over 10 s; more are answered 429
+    client_rate: ByteSizeOrZero = ByteSizeOrZero(0)  # bytes per second; more is sent later
+    client_streams: int = 0  # requests at once, over all connections; more are answered 429
+    ipv6_prefix: int = 64  # a customer's own network (RFC 6177)
+    exempt: tuple[str, ...] = ()  # CIDRs that are not limited; loopback and proxies never are
+    tracked_clients: int = 16384  # remembered at once; the one seen longest ago is forgotten
+    queued_misses: int = 4096  # per worker that wait for the keeper; more are answered 503
+    # A miss that waits longer for a place at its upstream is answered 503; cargo waits 30 s.
+    queue_wait: Duration = Duration(20)
+
+
 class Store(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     path: str = "/var/cache/rust-mirror"
     budget: ByteSize = ByteSize(100 << 30)
@@ -91,6 +130,11 @@ class Store(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ranges_only_above: ByteSize = ByteSize(1 << 30)  # cold ranges of larger ones fill nothing else
     quarantine_budget: ByteSize = ByteSize(256 << 20)
     quarantine_keep: Duration = Duration(30 * 86400)  # long enough for somebody to look
+    # Left free on the disk by fills: the index, its log and other programs write there too.
+    free_floor: ByteSizeOrZero = ByteSizeOrZero(256 << 20)
+    free_inodes: int = 1000  # left free: an object takes one to three, and journals need some
+    pins: tuple[str, ...] = ()  # keys, or prefixes ending in "*", that eviction leaves alone
+    quotas: StoreQuotas = StoreQuotas()
 
 
 class State(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,6 +186,16 @@ class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_fills: int = 32  # at once per upstream; further misses queue (fill.gates)
     range_ahead: ByteSize = ByteSize(1 << 20)  # further ahead of a fill a range is asked for apart
     max_small: ByteSize = ByteSize(8 << 20)  # objects read into memory; largest index file ~2 MB
+    # Politeness, per upstream: we must never become the client that an upstream blocks.
+    max_rate: ByteSizeOrZero = ByteSizeOrZero(0)  # bytes per second read from it; 0: any
+    max_requests: int = 200  # per second asked of it, over 10 s; cargo alone has asked for 100
+    breaker_failures: int = 5  # in a row: the URL is then left alone but for one probe at a time
+    breaker_rest: Duration = Duration(5)  # until the first probe; doubled by each that fails
+    breaker_longest: Duration = Duration(60)  # what it is doubled to
+    failover_hold: Duration = Duration(10)  # a URL that recovered proves itself so long first
+    # No first byte for so long: the next URL (or the same one anew) is asked too; 0: never.
+    hedge_after: DurationOrZero = DurationOrZero(2)
+    hedge_percent: int = 5  # of the requests of 10 s may be such second ones
     hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
     releases: Releases = Releases()
     crates: Crates = Crates()
@@ -208,6 +262,8 @@ class Config(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control: Control = Control()
     store: Store = Store()
     state: State = State()
+    scrub: Scrub = Scrub()
+    limits: Limits = Limits()
     upstream: Upstream = Upstream()
     trust: Trust = Trust()
     freshness: Freshness = Freshness()

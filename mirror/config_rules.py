@@ -16,12 +16,12 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import re
-from collections.abc import Callable
 from urllib.parse import SplitResult, urlsplit
 
 from mirror.acceptances import FORM, parse_acceptance
 from mirror.addresses import parse_listen
 from mirror.config import S3, Config
+from mirror.config_limit_rules import LIMIT_RULES, Rule, between, each, network
 from mirror.config_tls_rules import check_tls
 from mirror.errors import ConfigError
 
@@ -43,8 +43,6 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _FINGERPRINT = re.compile(r"[0-9A-Fa-f]{40}")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MINOR_VERSION = re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII)
-
-Rule = Callable[[object], str]
 
 
 def check(config: Config) -> None:
@@ -160,22 +158,6 @@ def _optional(rule: Rule) -> Rule:
     return lambda value: rule(value) if value else ""
 
 
-def _each(rule: Rule) -> Rule:
-    def check_each(value: object) -> str:
-        items = value if isinstance(value, tuple) else ()
-        return next((sentence for item in items if (sentence := rule(item))), "")
-
-    return check_each
-
-
-def _network(value: object) -> str:
-    try:
-        ipaddress.ip_network(str(value))
-    except ValueError:
-        return 'networks such as "10.0.0.0/8" or "fd00::/8", without host bits'
-    return ""
-
-
 def _split_url(value: object) -> SplitResult | None:
     try:
         parts = urlsplit(str(value))
@@ -211,7 +193,7 @@ def _proxy_url(value: object) -> str:
 
 
 def _url_list(value: object) -> str:
-    return _each(_upstream_url)(value) if value else "at least one URL, in order of preference"
+    return each(_upstream_url)(value) if value else "at least one URL, in order of preference"
 
 
 def _host_and_port(value: object) -> str:
@@ -223,11 +205,6 @@ def _host_and_port(value: object) -> str:
 
 def _host(value: object) -> str:
     return "" if _HOST.fullmatch(str(value)) else "host names without a port"
-
-
-def _between(low: int, high: int, note: str = "") -> Rule:
-    allowed = f"a whole number from {low} to {high}{note}"
-    return lambda value: "" if isinstance(value, int) and low <= value <= high else allowed
 
 
 def _one_line(value: object) -> str:
@@ -319,35 +296,35 @@ def _state_directory(value: object) -> str:
 
 
 _RULES: dict[str, Rule] = {
-    "serve.listen": _each(_listen),
-    "serve.tls_listen": _each(_listen),
+    "serve.listen": each(_listen),
+    "serve.tls_listen": each(_listen),
     "serve.tls.client_certificates": _one_of("off", "optional", "required"),
     "serve.tls.min_version": _one_of("1.2", "1.3"),
     "serve.plaintext": _one_of("serve", "redirect", "refuse"),
-    "serve.workers": _between(0, MAX_WORKERS, " (0: one per core)"),
+    "serve.workers": between(0, MAX_WORKERS, " (0: one per core)"),
     "serve.public_url": _optional(_url),
-    "serve.trusted_proxies": _each(_network),
-    "serve.max_target": _between(256, 1 << 20),
-    "serve.max_head": _between(1024, 1 << 20),
-    "serve.max_ranges": _between(1, 256),
-    "serve.max_connections": _between(1, 1 << 20),
-    "serve.http2.max_streams": _between(1, 1024),
-    "serve.http2.max_field_list": _between(1024, 1 << 20),
-    "serve.http2.max_wasted_streams": _between(10, 1 << 20),
-    "serve.http2.max_control_frames": _between(100, 1 << 20),
-    "serve.http2.max_window_updates": _between(100, 1 << 20),
-    "serve.http2.max_empty_frames": _between(10, 1 << 20),
-    "serve.http2.max_field_bytes": _between(65_536, 1 << 30),
-    "serve.max_connections_per_client": _between(0, 1 << 20, " (0: no limit)"),
+    "serve.trusted_proxies": each(network),
+    "serve.max_target": between(256, 1 << 20),
+    "serve.max_head": between(1024, 1 << 20),
+    "serve.max_ranges": between(1, 256),
+    "serve.max_connections": between(1, 1 << 20),
+    "serve.http2.max_streams": between(1, 1024),
+    "serve.http2.max_field_list": between(1024, 1 << 20),
+    "serve.http2.max_wasted_streams": between(10, 1 << 20),
+    "serve.http2.max_control_frames": between(100, 1 << 20),
+    "serve.http2.max_window_updates": between(100, 1 << 20),
+    "serve.http2.max_empty_frames": between(10, 1 << 20),
+    "serve.http2.max_field_bytes": between(65_536, 1 << 30),
+    "serve.max_connections_per_client": between(0, 1 << 20, " (0: no limit)"),
     "control.listen": _optional(_listen),
-    "control.allowed_hosts": _each(_host),
+    "control.allowed_hosts": each(_host),
     "store.path": _directory,
     "state.path": _state_directory,
     "upstream.contact": _one_line,
     "upstream.proxy": _optional(_proxy_url),
-    "upstream.attempts": _between(1, 20),
-    "upstream.max_connections": _between(1, 1024),
-    "upstream.max_fills": _between(1, 4096),
+    "upstream.attempts": between(1, 20),
+    "upstream.max_connections": between(1, 1024),
+    "upstream.max_fills": between(1, 4096),
     "upstream.releases.urls": _url_list,
     "upstream.releases.connect_to": _optional(_host_and_port),
     "upstream.crates.urls": _url_list,
@@ -359,14 +336,15 @@ _RULES: dict[str, Rule] = {
     "trust.channel_manifest": _proof,
     "trust.archive": _proof,
     "trust.unverified_ranges": _unverified_ranges,
-    "trust.accept": _each(_acceptance),
+    "trust.accept": each(_acceptance),
     "trust.legacy_before_date": _date,
     "trust.legacy_before_version": _minor_version,
     "log.access": _file,
-    "log.sample_one_in": _between(1, 1 << 20),
+    "log.sample_one_in": between(1, 1 << 20),
     "accounting.groups": _file,
     "accounting.prices": _file,
-    "accounting.top_objects": _between(0, 10_000),
-    "accounting.sampled_objects": _between(256, 1 << 17),
+    "accounting.top_objects": between(0, 10_000),
+    "accounting.sampled_objects": between(256, 1 << 17),
+    **LIMIT_RULES,
     "origin": _unavailable,
 }

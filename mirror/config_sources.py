@@ -26,7 +26,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mirror.config import ByteSize, Config, Duration, DurationOrZero, Section
+from mirror.config import ByteSize, ByteSizeOrZero, Config, Duration, DurationOrZero, Section
 from mirror.config_rules import NOT_AVAILABLE, check
 from mirror.errors import ConfigError
 from mirror.units import (
@@ -295,7 +295,7 @@ def _from_text(kind: object, value: object) -> object:
         return {"true": True, "1": True, "false": False, "0": False}.get(text.lower(), text)
     if kind is int:
         return int(text) if text.isascii() and text.isdigit() else text
-    if kind in (str, ByteSize, Duration, DurationOrZero):
+    if kind in (str, ByteSize, ByteSizeOrZero, Duration, DurationOrZero):
         return text
     if text.startswith("["):
         try:
@@ -307,10 +307,12 @@ def _from_text(kind: object, value: object) -> object:
 
 def _typed(kind: object, value: object) -> object:
     """Check and convert one value. Raises ValueError with what is allowed."""
-    if kind is ByteSize:
+    if kind is ByteSize or kind is ByteSizeOrZero:
         is_count = isinstance(value, int) and not isinstance(value, bool)
         if not is_count and not isinstance(value, str):
             raise ValueError(SIZE_FORM)
+        if kind is ByteSizeOrZero:
+            return ByteSizeOrZero(parse_size_bytes(str(value), may_be_zero=True))
         return ByteSize(parse_size_bytes(str(value)))
     if kind is Duration or kind is DurationOrZero:
         if not isinstance(value, str):

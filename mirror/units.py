@@ -4,7 +4,7 @@ Rules:
 1. Sizes have binary units (B, KiB, MiB, GiB, TiB); a bare number counts bytes.
 2. Durations have ms, s, m, h or d; a bare number is refused, because readers disagree about it.
 3. Zero and negative amounts are refused: every size and duration of the configuration is a limit.
-   A duration may be zero where that turns off what it limits.
+   An amount may be zero where that turns off what it limits.
 4. Formatting gives text that parses back to the same amount.
 
 Does not: know configuration keys; `config_sources` adds the key to the error.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 
 SIZE_FORM = 'a size above zero such as "512KiB" or "100GiB" (units B, KiB, MiB, GiB, TiB)'
+SIZE_OR_ZERO_FORM = 'a size such as "512KiB" or "100GiB" (units B, KiB, MiB, GiB, TiB), or "0"'
 DURATION_FORM = 'a duration above zero such as "500ms" or "60s" (units ms, s, m, h, d)'
 
 DURATION_OR_ZERO_FORM = 'a duration such as "500ms" or "60s" (units ms, s, m, h, d), or "0s"'
@@ -26,15 +27,16 @@ _DURATION_UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_4
 _AMOUNT = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 
 
-def parse_size_bytes(text: str) -> int:
+def parse_size_bytes(text: str, *, may_be_zero: bool = False) -> int:
     """Return the bytes that `text` names. Raises ValueError with what is allowed."""
-    number, unit = _split(text, SIZE_FORM)
+    form = SIZE_OR_ZERO_FORM if may_be_zero else SIZE_FORM
+    number, unit = _split(text, form)
     factor = _SIZE_UNITS.get(unit or "B")
     if factor is None:
-        raise ValueError(SIZE_FORM)
+        raise ValueError(form)
     size_bytes = round(number * factor)
-    if size_bytes <= 0:
-        raise ValueError(SIZE_FORM)
+    if size_bytes < 0 or (size_bytes == 0 and not (may_be_zero and number == 0)):
+        raise ValueError(form)
     return size_bytes
 
 

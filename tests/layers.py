@@ -35,10 +35,19 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "child": (),
     "authorities": ("errors",),
     "secret_files": ("errors", "config"),
-    # The configuration is one subject in three files: values, sources, rules.
+    # The configuration is one subject in several files: values, sources, rules.
     "config": ("errors", "units", "addresses"),
     "config_sources": ("errors", "config", "config_rules", "units", "addresses"),
-    "config_rules": ("errors", "config", "config_tls_rules", "units", "addresses", "acceptances"),
+    "config_rules": (
+        "errors",
+        "config",
+        "config_limit_rules",
+        "config_tls_rules",
+        "units",
+        "addresses",
+        "acceptances",
+    ),
+    "config_limit_rules": (),
     "config_tls_rules": ("errors", "config", "addresses"),
     "http": ("errors",),
     "route": ("errors", "http"),

@@ -21,15 +21,18 @@ from typing import cast
 
 from mirror.store.entry import Attestation, Entry, NoVariant, Stored
 
-INDEX_VERSION = 6
+INDEX_VERSION = 7
 UNATTESTED_INODE = 0
 
 TABLES = """
 CREATE TABLE blob (
     digest BLOB PRIMARY KEY, length INTEGER NOT NULL,
     inode INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
-    used_at_ms INTEGER NOT NULL, pinned INTEGER NOT NULL DEFAULT 0
+    used_at_ms INTEGER NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
+    class INTEGER NOT NULL DEFAULT 0, uses INTEGER NOT NULL DEFAULT 0,
+    checked_at_ms INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE INDEX blob_by_check ON blob (checked_at_ms, digest);
 CREATE INDEX blob_by_use ON blob (used_at_ms, digest);
 CREATE TABLE entry (
     key TEXT PRIMARY KEY, status INTEGER NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,

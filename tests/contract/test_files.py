@@ -19,7 +19,7 @@ from mirror.store.files import (
     unlink_if_there,
     write_all,
 )
-from tests.faults import DeadProcessError, FaultFiles, PowerCutFiles
+from tests.faults.files import DeadProcessError, FaultFiles, PowerCutFiles
 
 
 def _real(_: Path) -> Files:

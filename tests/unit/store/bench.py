@@ -18,7 +18,7 @@ from mirror.store.layout import Layout
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 
 START_AT = 1_700_000_000.0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench
 
 

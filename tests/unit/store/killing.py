@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench
 from tests.unit.store.steps import STEPS, Step, check_accounts, check_state, prepare
 

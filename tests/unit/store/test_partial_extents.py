@@ -23,7 +23,7 @@ from mirror.store.entry import Entry
 from mirror.store.files import RealFiles
 from mirror.store.partial import SPARSE_NOTE_BYTES, Partial, PartialRecord, Terms
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, FakeClock, end_process, entry_of, sha256
 
 BODY = os.urandom(5000)

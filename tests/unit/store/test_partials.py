@@ -16,7 +16,7 @@ from mirror.store.budget import footprint
 from mirror.store.partial import Partial, PartialRecord, Resumable, usable_prefix
 from mirror.store.partials import KEEP_S
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, end_process, entry_of, sha256
 
 BODY = os.urandom(5000)

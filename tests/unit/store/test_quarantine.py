@@ -10,7 +10,7 @@ import pytest
 
 from mirror.store.layout import Layout
 from mirror.store.quarantine import MAX_RECORDS, Quarantine, Reason
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing, StoreReader
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, absence_of, entry_of, put, sha256
 
 

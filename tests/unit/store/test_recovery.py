@@ -14,7 +14,7 @@ from mirror.store.files import RealFiles
 from mirror.store.recovery import boot_id
 from mirror.store.state import StateDatabase
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, contents_of, end_process, entry_of, publish, put, sha256
 
 BODY = b"crate" * 500

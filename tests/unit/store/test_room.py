@@ -10,7 +10,7 @@ import pytest
 from mirror.errors import StoreError
 from mirror.store.budget import footprint
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, entry_of, publish, put, sha256
 
 KIB = 1024

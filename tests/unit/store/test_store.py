@@ -17,7 +17,7 @@ from mirror.store.changes import Changes
 from mirror.store.index import Index
 from mirror.store.reader import BlobChanged, BlobFile
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import (
     START_AT,
     Bench,

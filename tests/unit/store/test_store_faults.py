@@ -9,7 +9,7 @@ import pytest
 
 from mirror.errors import StoreError
 from mirror.store.store import Store
-from tests.faults import DeadProcessError, FaultFiles, PowerCutFiles
+from tests.faults.files import DeadProcessError, FaultFiles, PowerCutFiles
 from tests.unit.store.bench import Bench, end_process
 from tests.unit.store.steps import (
     STEPS,

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mirror.errors import StoreError
 from mirror.store.store import Store
-from tests.faults import DeadProcessError, FaultFiles
+from tests.faults.files import DeadProcessError, FaultFiles
 from tests.unit.store.bench import (
     Bench,
     absence_of,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, entry_of, publish, put, sha256
 
 _DEADLINE_S = 20.0

@@ -9,7 +9,7 @@ import pytest
 
 from mirror.store.budget import footprint
 from mirror.store.store import Store
-from tests.faults import FaultFiles
+from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, publish, put
 
 KIB = 1024
