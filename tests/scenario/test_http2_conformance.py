@@ -1,4 +1,4 @@
-"""What RFC 9113 and RFC 7541 say a server does, at a running mirror: the table `http2_cases`."""
+"""What RFC 9113 and RFC 7541 say a server does, at a running mirror: `http2_…_cases`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pytest
 
 from tests import raw_http2
 from tests.raw_http2 import RawPeer, ping
+from tests.scenario import http2_frame_cases, http2_message_cases
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import fetch, send_raw, statuses
-from tests.scenario.http2_cases import CASES, CONNECTION_WINDOW, LARGE_PATH, SMALL_PATH, Case
+from tests.scenario.http2_steps import CONNECTION_WINDOW, LARGE_PATH, SMALL_PATH, Case
 
 SETTINGS = {"serve.workers": "1", "freshness.index": "1h"}
 DEADLINE_S = 15.0
 PROBE = b"are-you?"
+CASES = (*http2_frame_cases.CASES.rows, *http2_message_cases.CASES.rows)
 
 
 def is_hit(mirror: Edge, path: str) -> bool:

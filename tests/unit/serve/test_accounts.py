@@ -30,10 +30,10 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
+from tests.unit.serve.h2_client import connected
 from tests.unit.serve.slow_client import SlowClient
 from tests.unit.serve.test_follow import CONTENT as GROWING
 from tests.unit.serve.test_follow import HELD, Flight, begin, until
-from tests.unit.serve.test_h2_connection import connected
 
 SMALL = b"small content\n" * 20
 LARGE = os.urandom(300_000)

@@ -24,6 +24,7 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
+from tests.unit.serve.h2_client import Client, connected
 from tests.unit.serve.test_accounts import (
     LARGE,
     SMALL,
@@ -36,7 +37,6 @@ from tests.unit.serve.test_accounts import (
 )
 from tests.unit.serve.test_follow import CONTENT as GROWING
 from tests.unit.serve.test_follow import Flight, until
-from tests.unit.serve.test_h2_connection import Client, connected
 from tests.unit.serve.test_request_records import GROUPS, Log, assert_agreement, logging_worker
 
 CLIENTS = {"127.0.0.1": "other", "127.0.0.2": "office"}

@@ -25,9 +25,9 @@ from tests.unit.serve.fakes import (
     config_with,
     running_worker,
 )
+from tests.unit.serve.h2_client import connected
 from tests.unit.serve.test_accounts import HEAD, LARGE, SMALL, TAGGED, Served, served, wire
 from tests.unit.serve.test_follow import Flight, begin, until
-from tests.unit.serve.test_h2_connection import connected
 
 GROUPS = GroupTable(
     [

@@ -1,4 +1,4 @@
-"""What a server must say to frames, field blocks and messages of every kind: cases of RFC 9113.
+"""What a server must say to frames of every kind, in every state of a stream (RFC 9113, 3 to 6).
 
 Rules:
 1. A case is named by the section that decides it (RFC 9113 unless it says RFC 7540 or RFC 7541).
@@ -11,179 +11,77 @@ Runs in: tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-
-import h2.errors
-
-from tests.raw_http2 import (  # isort: skip
-    ACK, CONTINUATION, DATA, ENABLE_PUSH, END_HEADERS, END_STREAM, GOAWAY, HAS_PRIORITY,
-    HEADER_TABLE_SIZE, HEADERS, INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, MAX_FRAME_SIZE,
-    MAX_HEADER_LIST_SIZE, MOST_BYTES, PADDED, PING, PREFACE, PRIORITY, PUSH_PROMISE, RST_STREAM,
-    SETTINGS, WINDOW_UPDATE, Seen, block, frame, integer, literal, ping, priority, settings, string,
-    u32, window_update,
-)  # fmt: skip
-
-Codes = h2.errors.ErrorCodes
-Step = bytes | Callable[[Seen], bool]
-
-SMALL_PATH = "/index/1/q"
-LARGE_PATH = "/index/ch/ro/chronicle"  # over 100 KB
-MAX_STREAMS = 128  # the default of [serve.http2] max_streams
-MAX_WINDOW = 2**31 - 1
-CONNECTION_WINDOW = 65_535  # until the client opens it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """What has come when everything was answered.
-
-    `held`: streams of which only the head must have come. `data`: sizes of frames, where they
-    matter. `pongs`: PING payloads that are answered.
-    """
-
-    goaway: int | None = None
-    closes: bool = False
-    resets: Mapping[int, int] = field(default_factory=dict)
-    statuses: Mapping[int, int] = field(default_factory=dict)
-    held: frozenset[int] = frozenset()
-    data: Mapping[int, list[int]] = field(default_factory=dict)
-    acks: int = 1
-    pongs: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """`begins` false: nothing is sent before the steps; `acknowledges`: the server's SETTINGS."""
-
-    name: str
-    steps: tuple[Step, ...]
-    expected: Expected
-    settings: tuple[tuple[int, int], ...] = ()
-    begins: bool = True
-    acknowledges: bool = True
-
-
-# Messages.
-
-WHOLE = END_STREAM | END_HEADERS
-OPEN = END_HEADERS  # the request goes on
-SCHEME, PATH, AUTHORITY = (":scheme", "http"), (":path", SMALL_PATH), (":authority", "m")
-METHOD = (":method", "GET")
-PSEUDO = (METHOD, SCHEME, PATH, AUTHORITY)
-GET = block(PSEUDO)
-GET_LARGE = block((METHOD, SCHEME, (":path", LARGE_PATH), AUTHORITY))
-POST = block(((":method", "POST"), SCHEME, PATH, AUTHORITY))
-MALFORMED = block((*PSEUDO, ("X-Upper", "1")))
-FIELDS = b"\x20" + literal(b"x-more", b"1")
-
-
-def get_with(*pairs: tuple[str, str]) -> bytes:
-    return block((*PSEUDO, *pairs))
-
-
-def headers(fields: bytes = GET, stream_id: int = 1, flags: int = WHOLE) -> bytes:
-    return frame(HEADERS, flags, stream_id, fields)
-
-
-def data(content: bytes = b"test", stream_id: int = 1, flags: int = END_STREAM) -> bytes:
-    return frame(DATA, flags, stream_id, content)
-
-
-def continuation(fields: bytes = FIELDS, stream_id: int = 1, flags: int = END_HEADERS) -> bytes:
-    return frame(CONTINUATION, flags, stream_id, fields)
-
-
-def reset(stream_id: int = 1, code: int = Codes.CANCEL) -> bytes:
-    return frame(RST_STREAM, 0, stream_id, u32(code))
-
-
-def goaway(code: int = 0, stream_id: int = 0) -> bytes:
-    return frame(GOAWAY, 0, stream_id, u32(0) + u32(code))
-
-
-# Steps that wait.
-
-
-def over(stream_id: int = 1) -> Callable[[Seen], bool]:
-    return lambda seen: seen.is_over(stream_id)
-
-
-def begun(stream_id: int = 1) -> Callable[[Seen], bool]:
-    return lambda seen: stream_id in seen.statuses
-
-
-def sent(size_bytes: int, stream_id: int = 1) -> Callable[[Seen], bool]:
-    return lambda seen: sum(seen.data.get(stream_id, ())) >= size_bytes
-
-
-def acknowledged(count: int) -> Callable[[Seen], bool]:
-    return lambda seen: seen.acks >= count
-
-
-# Outcomes.
-
-
-def dies(code: Codes, *answered: int) -> Expected:
-    """A connection error; the streams that were answered before."""
-    return Expected(goaway=code, closes=True, statuses=dict.fromkeys(answered, 200))
-
-
-def is_reset(code: Codes, stream_id: int = 1, *, head: bool = False) -> Expected:
-    """A stream error; `head`: of a stream whose answer has begun."""
-    statuses = {stream_id: 200} if head else {}
-    return Expected(resets={stream_id: code}, statuses=statuses)
-
-
-def answers(*stream_ids: int, status: int = 200) -> Expected:
-    return Expected(statuses=dict.fromkeys(stream_ids or (1,), status))
-
-
-def refuses(status: int) -> Expected:
-    """Answered before the request ended: the rest is not wanted (section 8.1)."""
-    return Expected(statuses={1: status}, resets={1: Codes.NO_ERROR})
-
-
-def holds(*sizes: int, acks: int = 1) -> Expected:
-    """Stream 1 has sent frames of these sizes and waits for its window."""
-    return Expected(statuses={1: 200}, held=frozenset((1,)), data={1: list(sizes)}, acks=acks)
-
-
-ALIVE = Expected()
-CALM, SIZE, FLOW = Codes.ENHANCE_YOUR_CALM, Codes.FRAME_SIZE_ERROR, Codes.FLOW_CONTROL_ERROR
-PROTOCOL, CLOSED, COMPRESSION = (
-    Codes.PROTOCOL_ERROR,
-    Codes.STREAM_CLOSED,
-    Codes.COMPRESSION_ERROR,
+from tests.raw_http2 import (
+    ACK,
+    DATA,
+    ENABLE_PUSH,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HAS_PRIORITY,
+    HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
+    MAX_CONCURRENT_STREAMS,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    MOST_BYTES,
+    PADDED,
+    PING,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    literal,
+    ping,
+    priority,
+    settings,
+    u32,
+    window_update,
 )
-_ROWS: list[Case] = []
+from tests.scenario.http2_steps import (
+    ALIVE,
+    CALM,
+    CLOSED,
+    COMPRESSION,
+    CONNECTION_WINDOW,
+    FIELDS,
+    FLOW,
+    GET,
+    GET_LARGE,
+    MALFORMED,
+    MAX_STREAMS,
+    MAX_WINDOW,
+    OPEN,
+    POST,
+    PROTOCOL,
+    SIZE,
+    WHOLE,
+    Case,
+    Cases,
+    Codes,
+    Expected,
+    acknowledged,
+    answers,
+    begun,
+    continuation,
+    data,
+    dies,
+    goaway,
+    headers,
+    holds,
+    is_reset,
+    over,
+    refuses,
+    reset,
+    sent,
+)
 
-
-def _case(name: str, *steps: Step, then: Expected) -> None:
-    _ROWS.append(Case(name=name, steps=steps, expected=then))
-
-
-def _held_case(name: str, *steps: Step, then: Expected) -> None:
-    """Stream 1 is half-closed (remote): answered, and its window admits nothing."""
-    _ROWS.append(
-        Case(
-            name=name,
-            steps=(headers(), begun(), *steps),
-            expected=then,
-            settings=((INITIAL_WINDOW_SIZE, 0),),
-        )
-    )
-
-
-def _first_case(name: str, *steps: Step, then: Expected) -> None:
-    """The connection has not begun."""
-    _ROWS.append(Case(name=name, steps=(PREFACE, *steps), expected=then, begins=False))
-
-
-def _table_case(name: str, *steps: Step, then: Expected) -> None:
-    """The client has not acknowledged that there is no dynamic table: it has 4,096 bytes."""
-    _ROWS.append(Case(name=name, steps=steps, expected=then, acknowledges=False))
-
+CASES = Cases()
+_case = CASES.add
+_held_case = CASES.add_held
+_first_case = CASES.add_first
 
 # Section 3: how it begins.
 
@@ -302,7 +200,7 @@ _case("5.1.1-passed-over", headers(stream_id=1), headers(stream_id=7), then=answ
 _case("5.1.1-the-last-one", headers(stream_id=2**31 - 1), then=answers(2**31 - 1))
 
 _ALL = range(1, 2 * MAX_STREAMS, 2)
-_ROWS.append(
+CASES.rows.append(
     Case(
         name="5.1.2-one-too-many",
         steps=tuple(headers(stream_id=number) for number in (*_ALL, 2 * MAX_STREAMS + 1)),
@@ -314,7 +212,7 @@ _ROWS.append(
         settings=((INITIAL_WINDOW_SIZE, 0),),
     )
 )
-_ROWS.append(
+CASES.rows.append(
     Case(
         name="5.1.2-room-behind-a-reset",
         steps=(
@@ -549,193 +447,3 @@ _case("6.10-behind-data", headers(POST, flags=OPEN), data(flags=0), continuation
       then=dies(PROTOCOL))  # fmt: skip
 _case("10.5.1-without-end", headers(flags=END_STREAM), *[continuation(b"", flags=0)] * 40,
       then=dies(CALM))  # fmt: skip
-
-# Section 8.1: messages.
-
-_case("8.1-head", headers(block(((":method", "HEAD"), SCHEME, PATH, AUTHORITY))),
-      then=Expected(statuses={1: 200}, data={1: []}))  # fmt: skip
-_case("8.1-post-without-content", headers(POST), then=answers(status=405))
-_case("8.1-post-that-does-not-end", headers(POST, flags=OPEN), then=refuses(405))
-_case("8.1-content-behind-an-early-answer", headers(POST, flags=OPEN), over(), data(flags=0),
-      headers(FIELDS), then=refuses(405))  # fmt: skip
-_case("8.1-faults-behind-an-early-answer", headers(POST, flags=OPEN), over(), data(flags=0),
-      headers(MALFORMED), window_update(1, 0), then=refuses(405))  # fmt: skip
-_case("8.1-trailers", headers(flags=OPEN), headers(FIELDS), then=answers())
-_case("8.1-post-with-trailers", headers(POST, flags=OPEN), data(flags=0), headers(FIELDS),
-      then=answers(status=405))  # fmt: skip
-_case("8.1-trailers-that-do-not-end", headers(POST, flags=OPEN), data(flags=0),
-      headers(FIELDS, flags=OPEN), then=is_reset(PROTOCOL))  # fmt: skip
-_case("8.1-two-requests-at-once", headers(), headers(stream_id=3), then=answers(1, 3))
-
-for _name, _said, _parts in (
-    ("too-short", "1", (b"test",)),
-    ("too-short-for-two-frames", "5", (b"test", b"test")),
-    ("too-long", "9", (b"test",)),
-    ("above-0-for-nothing", "4", (b"",)),
-    ("not-a-number", "four", (b"test",)),
-    ("negative", "-4", (b"test",)),
-):
-    _fields = block(((":method", "POST"), SCHEME, PATH, AUTHORITY, ("content-length", _said)))
-    _frames = [data(part, flags=0) for part in _parts[:-1]] + [data(_parts[-1])]
-    _case(f"8.1.1-length-{_name}", headers(_fields, flags=OPEN), *_frames,
-          then=is_reset(PROTOCOL))  # fmt: skip
-_case("8.1.1-length-twice", headers(get_with(("content-length", "0"), ("content-length", "0"))),
-      then=is_reset(PROTOCOL))  # fmt: skip
-_case("8.1.1-length-of-a-request-that-has-ended", headers(get_with(("content-length", "4"))),
-      then=is_reset(PROTOCOL))  # fmt: skip
-_case("8.1.1-length-0", headers(get_with(("content-length", "0"))), then=answers())
-
-# Section 8.2: fields.
-
-for _name, _line_of in {
-    "upper-case-name": ("X-Test", "ok"),
-    "empty-name": ("", "ok"),
-    "space-in-a-name": ("x test", "ok"),
-    "colon-in-a-name": ("x:test", "ok"),
-    "control-in-a-name": ("x\x01test", "ok"),
-    "byte-above-ascii-in-a-name": ("x\xe4", "ok"),
-    "nul-in-a-value": ("x-test", "o\0k"),
-    "line-feed-in-a-value": ("x-test", "o\nk"),
-    "carriage-return-in-a-value": ("x-test", "o\rk"),
-    "space-before-a-value": ("x-test", " ok"),
-    "tab-behind-a-value": ("x-test", "ok\t"),
-}.items():
-    _case(f"8.2.1-{_name}", headers(get_with(_line_of)), then=is_reset(PROTOCOL))
-_case("8.2.1-bytes-above-ascii-in-a-value", headers(get_with(("x-test", "\xe4\xff"))),
-      then=answers())  # fmt: skip
-for _line_of in (
-    ("connection", "keep-alive"),
-    ("keep-alive", "timeout=5"),
-    ("proxy-connection", "keep-alive"),
-    ("transfer-encoding", "chunked"),
-    ("upgrade", "h2c"),
-    ("te", "trailers, deflate"),
-    ("te", ""),
-):
-    _case(
-        f"8.2.2-{_line_of[0]}-{_line_of[1]}", headers(get_with(_line_of)), then=is_reset(PROTOCOL)
-    )
-_case("8.2.2-te-trailers", headers(get_with(("te", "trailers"))), then=answers())
-_case("8.2.3-cookies", headers(get_with(("cookie", "a=b"), ("cookie", "c=d"))), then=answers())
-
-# Section 8.3: pseudo-header fields.
-
-_HOST = ("host", "m")
-for _name, _pairs in {
-    "8.3-unknown": (*PSEUDO, (":test", "ok")),
-    "8.3-of-a-response": (*PSEUDO, (":status", "200")),
-    "8.3-behind-a-field": (("x-test", "ok"), *PSEUDO),
-    "8.3-between-fields": (*PSEUDO[:3], ("x-test", "ok"), AUTHORITY),
-    "8.3-protocol-that-was-not-announced": (*PSEUDO, (":protocol", "websocket")),
-    "8.3.1-no-method": (SCHEME, PATH, AUTHORITY),
-    "8.3.1-no-scheme": (METHOD, PATH, AUTHORITY),
-    "8.3.1-no-path": (METHOD, SCHEME, AUTHORITY),
-    "8.3.1-nothing": (),
-    "8.3.1-method-twice": (METHOD, *PSEUDO),
-    "8.3.1-scheme-twice": (SCHEME, *PSEUDO),
-    "8.3.1-path-twice": (PATH, *PSEUDO),
-    "8.3.1-authority-twice": (AUTHORITY, *PSEUDO),
-    "8.3.1-empty-method": ((":method", ""), SCHEME, PATH, AUTHORITY),
-    "8.3.1-empty-scheme": (METHOD, (":scheme", ""), PATH, AUTHORITY),
-    "8.3.1-empty-path": (METHOD, SCHEME, (":path", ""), AUTHORITY),
-    "8.3.1-empty-authority": (METHOD, SCHEME, PATH, (":authority", "")),
-    "8.3.1-path-without-a-slash": (METHOD, SCHEME, (":path", "index/1/q"), AUTHORITY),
-    "8.3.1-path-with-a-space": (METHOD, SCHEME, (":path", "/index/1/q HTTP/1.1"), AUTHORITY),
-    "8.3.1-user-in-the-authority": (METHOD, SCHEME, PATH, (":authority", "user@m")),
-    "8.3.1-no-authority-and-no-host": (METHOD, SCHEME, PATH),
-    "8.3.1-host-of-another": (*PSEUDO, ("host", "other")),
-    "8.5-connect-with-a-path": ((":method", "CONNECT"), PATH, AUTHORITY),
-    "8.5-connect-with-a-scheme": ((":method", "CONNECT"), SCHEME, AUTHORITY),
-    "8.5-connect-without-an-authority": ((":method", "CONNECT"),),
-}.items():
-    _case(_name, headers(block(_pairs)), then=is_reset(PROTOCOL))
-_case("8.3-in-trailers", headers(POST, flags=OPEN), data(flags=0), headers(block((METHOD,))),
-      then=is_reset(PROTOCOL))  # fmt: skip
-_case("8.3.1-host-instead", headers(block((METHOD, SCHEME, PATH, _HOST))), then=answers())
-_case("8.3.1-host-that-is-the-same", headers(get_with(_HOST)), then=answers())
-_case("8.3.1-in-any-order", headers(block(PSEUDO[::-1])), then=answers())
-_case("8.3.1-options-of-the-server",
-      headers(block(((":method", "OPTIONS"), SCHEME, (":path", "*"), AUTHORITY))),
-      then=answers(status=405))  # fmt: skip
-_case("8.5-connect", headers(block(((":method", "CONNECT"), (":authority", "m:80")))),
-      then=answers(status=405))  # fmt: skip
-
-# RFC 7541. The coded strings are examples of its appendix C.
-
-_AGENT = 58  # user-agent in the static table
-_KEY, _VALUE = bytes.fromhex("25a849e95ba97d7f"), bytes.fromhex("25a849e95bb8e8b4bf")
-_NO_CACHE = bytes.fromhex("a8eb10649cbf")  # ends with five bits of padding
-_PRIVATE = bytes.fromhex("aec3771a4b")  # ends with one
-_DYNAMIC = b"\xbe"  # the newest entry
-for _name, _bits, _kind in (
-    ("6.2.1-with-indexing", 6, 0x40),
-    ("6.2.2-without-indexing", 4, 0x00),
-    ("6.2.3-never-indexed", 4, 0x10),
-):
-    for _noun, _line in {
-        "known-name": integer(_AGENT, _bits, _kind) + string(b"cargo"),
-        "known-name-coded": integer(_AGENT, _bits, _kind) + string(_VALUE, is_huffman=True),
-        "new-name": literal(b"x-test", b"ok", _kind),
-        "new-name-coded": bytes((_kind,)) + string(_KEY, is_huffman=True)
-        + string(_VALUE, is_huffman=True),
-        "empty-value": integer(_AGENT, _bits, _kind) + string(b""),
-    }.items():  # fmt: skip
-        _case(f"rfc7541-{_name}-{_noun}", headers(GET + _line), then=answers())
-_case("rfc7541-6.1-static", headers(b"\x20\x82\x86" + block((PATH, AUTHORITY))[1:] + b"\xba"),
-      then=answers())  # fmt: skip
-_case("rfc7541-6.1-index-0", headers(GET + b"\x80"), then=dies(COMPRESSION))
-_case("rfc7541-2.3.3-index-too-high", headers(GET + b"\xfe"), then=dies(COMPRESSION))
-_case("rfc7541-2.3.3-first-index-without-an-entry", headers(GET + _DYNAMIC),
-      then=dies(COMPRESSION))  # fmt: skip
-_case("rfc7541-2.3.3-name-index-too-high", headers(GET + b"\x7e" + string(b"x")),
-      then=dies(COMPRESSION))  # fmt: skip
-_case("rfc7541-4.2-size-update-behind-the-lines", headers(GET + b"\x20"), then=dies(COMPRESSION))
-_case("rfc7541-4.2-size-update-between-lines", headers(GET + b"\x20" + FIELDS[1:]),
-      then=dies(COMPRESSION))  # fmt: skip
-_case("rfc7541-4.2-three-size-updates", headers(b"\x20\x20" + GET), then=dies(COMPRESSION))
-_case("rfc7541-4.2-two-size-updates", headers(b"\x20" + GET), then=answers())
-_case("rfc7541-6.3-above-what-was-acknowledged", headers(b"\x21" + GET[1:]),
-      then=dies(COMPRESSION))  # fmt: skip
-_case("rfc7541-5.1-endless-number", headers(GET + b"\xff" * 12), then=dies(COMPRESSION))
-_case("rfc7541-5.1-number-that-is-cut", headers(GET + b"\xff\x80"), then=dies(COMPRESSION))
-_case("rfc7541-5.2-string-that-is-cut", headers(GET + b"\x00\x06x-te"), then=dies(COMPRESSION))
-_case("rfc7541-5.2-string-without-a-value", headers(GET + b"\x00\x06x-test"),
-      then=dies(COMPRESSION))  # fmt: skip
-_case("rfc7541-5.2-coded", headers(GET + b"\x00\x06x-test" + string(_NO_CACHE, is_huffman=True)),
-      then=answers())  # fmt: skip
-for _name, _coded in {
-    "padding-of-8-bits-and-more": _NO_CACHE + b"\xff",
-    "padding-of-zeros": _PRIVATE[:-1] + b"\x4a",
-    "padding-that-is-no-eos": _NO_CACHE[:-1] + b"\xbe",
-    "end-of-string-inside": b"\xff\xff\xff\xff" + _NO_CACHE,
-    "end-of-string-alone": b"\xff\xff\xff\xff",
-}.items():
-    _line = b"\x00" + string(b"x-test") + string(_coded, is_huffman=True)
-    _case(f"rfc7541-5.2-{_name}", headers(GET + _line), then=dies(COMPRESSION))
-
-# Before the client knows that there is no table.
-
-_table_case("rfc7541-2.3.2-table-over-two-requests", headers(GET[1:] + literal(b"x-a", b"1", 0x40)),
-            headers(GET[1:] + _DYNAMIC, 3), then=answers(1, 3))  # fmt: skip
-_table_case("rfc7541-2.3.2-entry-in-its-own-block",
-            headers(GET[1:] + literal(b"x-a", b"1", 0x40) + _DYNAMIC), then=answers())  # fmt: skip
-_table_case("4.3-fields-of-a-reset-request-stay-in-the-table",
-            headers(MALFORMED[1:] + literal(b"x-a", b"1", 0x40)), headers(GET[1:] + _DYNAMIC, 3),
-            then=Expected(resets={1: PROTOCOL}, statuses={3: 200}))  # fmt: skip
-_table_case("4.3-fields-of-a-refused-stream-stay-in-the-table",
-            headers(GET[1:] + literal(b"x-a", b"1", 0x40), flags=OPEN), reset(),
-            headers(GET[1:] + _DYNAMIC, 3), then=answers(3))  # fmt: skip
-_table_case("rfc7541-4.4-entry-above-the-table-empties-it",
-            headers(b"\x3f\x21" + GET[1:] + literal(b"x-a", b"1", 0x40)
-                    + literal(b"x-b", b"a" * 64, 0x40) + _DYNAMIC),
-            then=dies(COMPRESSION))  # fmt: skip
-_table_case("rfc7541-4.3-reduction-evicts",
-            headers(GET[1:] + literal(b"x-a", b"1", 0x40)), headers(GET + _DYNAMIC, 3),
-            then=dies(COMPRESSION))  # fmt: skip
-_table_case("rfc7541-4.2-smallest-and-last-size",
-            headers(b"\x20\x3f\xe1\x1f" + GET[1:]), then=answers())  # fmt: skip
-_table_case("rfc7541-6.3-largest-size", headers(b"\x3f\xe1\x1f" + GET[1:]), then=answers())
-_table_case("rfc7541-6.3-above-the-default", headers(b"\x3f\xe2\x1f" + GET[1:]),
-            then=dies(COMPRESSION))  # fmt: skip
-
-CASES = tuple(_ROWS)
