@@ -8,11 +8,15 @@ Rules:
    `CDN-Loop`, so that a loop through other machines is found (RFC 8586).
 4. No library's name leaves: every failure is a `MirrorError`.
 5. Waiting for one of our own connections has a deadline, and says nothing about the upstream: such
-   a failure demotes nobody and is not tried again here.
+   a failure demotes nobody and is not tried again here. So does a request that our own budget
+   refuses, and that no other URL is asked for either: the budget is the upstream's.
 6. A store that states another checksum than the publisher does has another object: nothing of it is
    read, and the next URL is tried. Its health is not touched: one object says nothing about others.
+7. A URL whose circuit is open is not asked, nor is one that wanted quiet; when that is all of them,
+   the caller is told at once, and when to come back.
 
-Does not: know HTTP from S3 (`asking`), verify, store, cap lengths, or decode content codings.
+Does not: know HTTP from S3 (`asking`), send (`sending`), verify, store, cap lengths, or decode
+content codings.
 Runs in: keeper.
 """
 
@@ -28,13 +32,20 @@ from dataclasses import dataclass
 
 from mirror.clock import Clock
 from mirror.errors import ErrorType, MirrorError, UpstreamError, VerificationError
-from mirror.events import EventLog
-from mirror.upstream.asking import Answer, Ask, Asker, CrowdedError
+from mirror.upstream.asking import Answer, Ask, CrowdedError
 from mirror.upstream.backoff import BACKOFF_FIRST_S, RETRY_AFTER_CAP_S, GiveUp, next_step
 from mirror.upstream.described import UpstreamObject, described
 from mirror.upstream.origin import Origin, OriginHealth
 from mirror.upstream.response import UpstreamResponse
-from mirror.upstream.traffic import NewExchange, TrafficMeter
+from mirror.upstream.sending import (
+    Answered,
+    Member,
+    OverBudgetError,
+    Reports,
+    RestingError,
+    Sender,
+    SendingLimits,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +55,8 @@ class PoolSettings:
     name: str
     attempts: int
     fields: Mapping[str, str]
+    sending: SendingLimits
     backoff_first_s: float = BACKOFF_FIRST_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
-    """One URL of a pool: how it has behaved, and how it is asked."""
-
-    origin: Origin
-    asker: Asker
 
 
 class Pool:
@@ -67,17 +71,16 @@ class Pool:
         members: Sequence[Member],
         *,
         aclose_connections: Callable[[], Awaitable[None]],
-        meter: TrafficMeter,
+        reports: Reports,
         clock: Clock,
-        log: EventLog,
     ) -> None:
         self.name = settings.name
         self._settings = settings
         self._members = tuple(members)
         self._aclose_connections = aclose_connections
-        self._meter = meter
+        self._log = reports.log
         self._clock = clock
-        self._log = log
+        self._sender = Sender(settings.name, settings.sending, reports, clock)
 
     @contextlib.asynccontextmanager
     async def get(
@@ -126,29 +129,45 @@ class Pool:
     async def _open(self, ask: Ask, expected_sha256: bytes) -> tuple[UpstreamResponse, Answer]:
         attempts = itertools.count(1)
         failure: MirrorError | None = None
-        for member in self._in_order():
+        order = self._in_order()
+        for place, member in enumerate(order, 1):
+            if not member.origin.admits(self._clock.monotonic()):
+                continue
             try:
-                answer = await self._ask(member, ask, attempts)
+                answered = await self._ask(member, order[place:], ask, attempts)
+            except RestingError:
+                continue
+            except OverBudgetError:
+                raise
             except UpstreamError as exc:
                 # The next URL may do better. The last failure is raised, unless one URL is known to
                 # have something else: asking again will not change that.
                 failure = failure if isinstance(failure, VerificationError) else exc
                 continue
+            answer = answered.answer
             if _is_other(answer, expected_sha256):
                 answer.broke("it states another checksum")
                 answer.release()
                 failure = self._differs(answer, expected_sha256)
                 continue
-            on_broken = functools.partial(self._demote, member.origin)
-            is_vouched = bool(expected_sha256)
-            return UpstreamResponse(answer, on_broken=on_broken, is_vouched=is_vouched), answer
+            return self._response(answered, is_vouched=bool(expected_sha256)), answer
         raise failure or self._all_closed()
 
+    def _response(self, answered: Answered, *, is_vouched: bool) -> UpstreamResponse:
+        sender = self._sender
+        return UpstreamResponse(
+            answered.answer,
+            on_broken=functools.partial(self._demote, answered.member.origin),
+            is_vouched=is_vouched,
+            pace=sender.content_wait_s if sender.paces_content else None,
+        )
+
     def _in_order(self) -> list[Member]:
-        """Return the members that may be asked, by preference, demoted ones last."""
+        """Return the members by preference, those that rest last."""
         now = self._clock.monotonic()
-        ready = [member for member in self._members if not member.origin.closed_for_s(now)]
-        return sorted(ready, key=lambda member: member.origin.is_demoted(now))
+        return sorted(
+            self._members, key=lambda member: not member.origin.preference.is_in_place(now)
+        )
 
     def _differs(self, answer: Answer, expected_sha256: bytes) -> VerificationError:
         expected, stated = expected_sha256.hex(), answer.stated.sha256.hex()
@@ -164,32 +183,40 @@ class Pool:
     def _all_closed(self) -> UpstreamError:
         now = self._clock.monotonic()
         soonest_s = min((member.origin.closed_for_s(now) for member in self._members), default=0.0)
+        wants_quiet = any(member.origin.is_left_alone(now) for member in self._members)
         return UpstreamError(
             self.name,
-            "asked to be left alone (429)",
-            upstream_status=429,
+            "asked to be left alone (429)" if wants_quiet else "left alone after many failures",
+            upstream_status=429 if wants_quiet else 0,
             retry_after_s=soonest_s,
             error_type=ErrorType.DESTINATION_UNAVAILABLE,
         )
 
-    async def _ask(self, member: Member, ask: Ask, numbers: Iterator[int]) -> Answer:
+    async def _ask(
+        self, member: Member, others: Sequence[Member], ask: Ask, numbers: Iterator[int]
+    ) -> Answered:
         """Ask one URL until it answers or the attempts are used up; `numbers` counts them."""
         origin = member.origin
-        now = self._clock.monotonic()
-        attempts = 1 if origin.is_silent(now) else self._settings.attempts
-        failures = 0
+        is_once = origin.is_asked_once(self._clock.monotonic())
+        attempts = 1 if is_once else self._settings.attempts
+        failures, failure = 0, None
         while True:
             try:
-                answer = await member.asker.ask(ask, self._account(origin, ask, next(numbers)))
-            except CrowdedError:
+                return await self._sender.send(member, others, ask, next(numbers))
+            except (CrowdedError, OverBudgetError):
                 raise  # rule 5
+            except RestingError:
+                if failure is None:
+                    raise
+                self._note_failure(origin, failure, failures)
+                raise failure from None  # others opened its circuit meanwhile
             except UpstreamError as exc:
-                failures += 1
-                retry_after_s = exc.retry_after_s
+                failures, failure = failures + 1, exc
+                may_go_on = exc.retryable and origin.admits(self._clock.monotonic())
                 step = next_step(
-                    failures=failures if exc.retryable else attempts,
+                    failures=failures if may_go_on else attempts,
                     attempts=attempts,
-                    retry_after_s=retry_after_s,
+                    retry_after_s=exc.retry_after_s,
                     jitter=random.random(),
                     first_s=self._settings.backoff_first_s,
                 )
@@ -197,19 +224,6 @@ class Pool:
                     self._note_failure(origin, exc, failures)
                     raise
                 await asyncio.sleep(step.seconds)
-            else:
-                origin.restore()
-                return answer
-
-    def _account(self, origin: Origin, ask: Ask, attempt: int) -> NewExchange:
-        return functools.partial(
-            self._meter.exchange,
-            self.name,
-            origin.base,
-            ask.path,
-            method=ask.method,
-            attempt=attempt,
-        )
 
     def _demote(self, origin: Origin, words: str) -> None:
         origin.demote(self._clock.monotonic())

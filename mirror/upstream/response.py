@@ -7,6 +7,9 @@ Rules:
 3. Content shorter than announced is an `UpstreamError`, never a short success.
 4. Where nobody vouches for the content, a CRC32 that the store states is compared as it comes
    (2.4 GB/s measured): it finds what a path garbles, and is no proof of anything.
+5. Reading is paced where the upstream's budget says so; what is not read the kernel holds back, and
+   upstream stops sending. The first bytes of each response are counted and not waited for: proofs
+   and index files stay quick behind big bodies, which pay for them.
 
 Does not: follow redirects, retry, or cap the length (the caller counts).
 Runs in: keeper.
@@ -25,6 +28,8 @@ import aiohttp
 
 from mirror.errors import ErrorType, UpstreamError
 from mirror.upstream.asking import Answer
+
+UNPACED_BYTES = 65536  # of each response; most index files and all proofs are shorter
 
 # What a broken connection looks like from inside aiohttp; nothing of it leaves this room.
 BROKEN = (aiohttp.ClientError, asyncio.TimeoutError, OSError, EOFError)
@@ -49,7 +54,9 @@ class UpstreamResponse:
         *,
         on_broken: Callable[[str], None],
         is_vouched: bool = False,
+        pace: Callable[[int], float] | None = None,
     ) -> None:
+        """`pace` is told what was read and returns how long to wait; None: no limit."""
         self.status = answer.status
         self.url = answer.url
         self.fields = answer.fields
@@ -57,6 +64,7 @@ class UpstreamResponse:
         self.received_bytes = 0
         self._answer = answer
         self._on_broken = on_broken
+        self._pace = pace
         self._stated_crc32 = -1 if is_vouched else answer.stated.crc32
         self._announced = _announced_length(answer.status, self.fields)
 
@@ -69,6 +77,8 @@ class UpstreamResponse:
         try:
             async for chunk in self._answer.content():
                 self.received_bytes += len(chunk)
+                if self._pace is not None:
+                    await self._wait_for_turn(self._pace(len(chunk)))
                 if stated >= 0:
                     crc = zlib.crc32(chunk, crc)
                 yield chunk
@@ -79,6 +89,10 @@ class UpstreamResponse:
             raise self._broken("the content has another length than announced", incomplete)
         if stated >= 0 and crc != stated:
             raise self._broken("the content has another CRC32 than its store states", None)
+
+    async def _wait_for_turn(self, wait_s: float) -> None:
+        if wait_s > 0 and self.received_bytes > UNPACED_BYTES:
+            await asyncio.sleep(wait_s)
 
     def _broken(self, reason: str, error_type: ErrorType | None) -> UpstreamError:
         reason = f"{reason} after {self.received_bytes} bytes of content"

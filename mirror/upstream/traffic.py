@@ -45,4 +45,17 @@ class TrafficMeter(Protocol):
         ...
 
 
+class Tally(Protocol):
+    """What else is counted, by a name of `accounting.layout.TOTALS`; never raises."""
+
+    def add(self, name: str, count: int = 1) -> None: ...
+
+
+class NoTally:
+    """Counts nothing."""
+
+    def add(self, name: str, count: int = 1) -> None:
+        """Nobody reads it."""
+
+
 NewExchange = Callable[[], Exchange]

@@ -27,6 +27,8 @@ SETTINGS = {
     "freshness.negative": "60s",
     "upstream.attempts": "2",
     "upstream.read_timeout": "500ms",
+    # All these troubles are one upstream's: its circuit would open (test_upstream_overload).
+    "upstream.breaker_failures": "1000",
 }
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from mirror.accounting.layout import TOTALS
 from mirror.clock import Clock, SystemClock
 from mirror.config import Crates, Duration, Index, Releases, Upstream
 from mirror.upstream.pools import Pools, open_pools
@@ -138,6 +141,15 @@ class RecordingMeter:
         return sum(each.received_bytes for each in self.exchanges)
 
 
+class RecordingTally:
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str, count: int = 1) -> None:
+        assert name in TOTALS
+        self.counts[name] += count
+
+
 class RecordingLog:
     def __init__(self) -> None:
         self.events: list[tuple[str, dict[str, object]]] = []
@@ -208,8 +220,13 @@ async def pools_of(
     clock: Clock | None = None,
     meter: RecordingMeter | None = None,
     log: RecordingLog | None = None,
+    tally: RecordingTally | None = None,
+    queue_wait_s: float = 20.0,
+    limits: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Pools]:
+    """`limits`: further keys of `[upstream]`."""
     config = Upstream(
+        **(limits or {}),
         attempts=attempts,
         contact=contact,
         max_connections=max_connections,
@@ -226,6 +243,8 @@ async def pools_of(
         clock=clock or SystemClock(),
         log=log or RecordingLog(),
         backoff_first_s=0.001,
+        queue_wait_s=queue_wait_s,
+        tally=tally,
     )
     try:
         yield pools

@@ -11,7 +11,6 @@ from mirror.authorities import tls_context
 from mirror.config import Releases, Upstream
 from mirror.errors import ConfigError
 from mirror.upstream.egress import proxy_for
-from mirror.upstream.origin import DEMOTED_S, Origin, parse_origin
 from mirror.upstream.pools import open_pools
 from tests.unit.upstream.scripted_origin import (
     FakeClock,
@@ -123,44 +122,3 @@ async def test_requests_to_another_machine_go_through_the_proxy() -> None:
 async def test_closing_twice_is_harmless() -> None:
     async with pools_of("http://127.0.0.1:1") as pools:
         await pools.aclose()
-
-
-def test_an_origin_rests_after_a_failure() -> None:
-    origin = Origin("http://a")
-    assert not origin.is_demoted(0)
-    origin.demote(100.0)
-    assert origin.is_demoted(100.0 + DEMOTED_S - 0.1)
-    assert not origin.is_silent(100.0)
-    assert not origin.is_demoted(100.0 + DEMOTED_S)
-    origin.demote(100.0, silent=True)
-    assert origin.is_silent(100.0)
-    origin.restore()
-    assert not origin.is_silent(100.0)
-    assert not origin.is_demoted(100.0)
-    origin.close_for(100.0, 5)
-    assert (origin.closed_for_s(102.0), origin.closed_for_s(105.0)) == (3.0, 0.0)
-    assert repr(origin) == "<Origin http://a>"
-
-
-def test_health_of_an_origin_keeps_the_last_words_after_it_recovered() -> None:
-    origin = Origin("http://a")
-    well = origin.health(100.0)
-    assert (well.url, well.is_failing, well.rests_for_s) == ("http://a", False, 0.0)
-    assert (well.last_error, well.last_error_at) == ("", None)
-    origin.demote(100.0)
-    origin.note_error("status 503", 2_000_000_000.0)
-    ill = origin.health(104.0)
-    assert (ill.is_failing, ill.is_left_alone, ill.rests_for_s) == (True, False, DEMOTED_S - 4)
-    assert origin.health(100.0 + 2 * DEMOTED_S).is_failing, "resting is not recovering"
-    origin.close_for(100.0, 60)
-    assert (origin.health(110.0).is_left_alone, origin.health(110.0).rests_for_s) == (True, 50.0)
-    origin.restore()
-    recovered = origin.health(200.0)
-    assert (recovered.is_failing, recovered.rests_for_s) == (False, 0.0)
-    assert (recovered.last_error, recovered.last_error_at) == ("status 503", 2_000_000_000.0)
-
-
-def test_an_origin_keeps_its_prefix_without_the_slash() -> None:
-    origin = parse_origin("https://host/prefix/", "k")
-    assert origin.base == "https://host/prefix"
-    assert origin.host == "host"

@@ -21,6 +21,10 @@ from mirror.upstream.pools import Pools, open_pools
 from tests.unit.upstream.scripted_origin import RecordingLog, RecordingMeter, reply
 
 NAME = "static.example"
+_CUT = {
+    b"/length": reply(200, b"over tls", length=1000),
+    b"/chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nover tls\r\n",
+}
 
 
 def _name(text: str) -> x509.Name:
@@ -73,7 +77,12 @@ async def tls_origin(tmp_path: Path) -> AsyncIterator[int]:
     context.load_cert_chain(chain)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        if answer := _CUT.get(head.split()[1]):
+            writer.write(answer)
+            await writer.drain()
+            writer.transport.abort()  # no close_notify
+            return
         writer.write(reply(200, b"over tls", "Connection: close"))
         await writer.drain()
         writer.close()
@@ -100,6 +109,20 @@ async def test_a_private_authority_is_accepted_when_configured(
     pools = pools_to(tls_origin, ca_file=str(tmp_path / "ca.pem"))
     async with pools["releases"].get("/x") as response:
         assert b"".join([chunk async for chunk in response.chunks()]) == b"over tls"
+    await pools.aclose()
+
+
+@pytest.mark.parametrize("path", ["/length", "/chunked"])
+async def test_a_cut_without_close_notify_is_a_body_that_broke(
+    path: str, tls_origin: int, tmp_path: Path
+) -> None:
+    pools = pools_to(tls_origin, ca_file=str(tmp_path / "ca.pem"))
+    async with pools["releases"].get(path) as response:
+        assert response.status == 200
+        with pytest.raises(UpstreamError) as caught:
+            [chunk async for chunk in response.chunks()]
+    assert caught.value.retryable
+    assert "bytes of content" in caught.value.reason
     await pools.aclose()
 
 

@@ -70,6 +70,29 @@ async def test_attempts_are_counted_on_over_all_urls() -> None:
         assert told == [(first.url, 1), (first.url, 2), (second.url, 3)]
 
 
+async def test_a_connection_that_breaks_is_asked_again_only_where_it_is_counted() -> None:
+    """The library's own second try is for connections that were idle (`upstream.reused`)."""
+    meter = RecordingMeter()
+    async with (
+        origins([cut(b""), cut(b""), reply()]) as (origin,),
+        pools_of(origin.url, meter=meter, attempts=3) as pools,
+    ):
+        async with pools["crates"].get("/x") as response:
+            [chunk async for chunk in response.chunks()]
+        assert len(origin.heads) == len(meter.begun) == 3
+
+
+async def test_an_idle_connection_that_upstream_closed_costs_no_attempt() -> None:
+    async with (
+        origins([reply(), cut(b""), reply()]) as (origin,),
+        pools_of(origin.url, attempts=1) as pools,
+    ):
+        for _ in range(2):
+            async with pools["crates"].get("/x") as response:
+                assert [chunk async for chunk in response.chunks()] == [b"content"]
+        assert len(origin.heads) == 3
+
+
 async def test_a_redirect_that_is_followed_is_a_request_and_no_failure() -> None:
     meter = await counted(REDIRECT, reply(200, b"12345"))
     assert (meter.statuses, meter.errors) == ([302, 200], ["", ""])
