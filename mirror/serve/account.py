@@ -16,6 +16,7 @@ from mirror.route.route import ContentClass, Kind, Route
 from mirror.serve.cells import CONTENT_BYTES, CUT, HEAD_BYTES, NOT_MODIFIED, RANGED, Cells
 from mirror.serve.hot_entry import HitRows
 from mirror.serve.outcomes import outcome_of_status, path_of
+from mirror.serve.paced import PacedOutlet
 from mirror.serve.ports import Keeper
 from mirror.serve.request import Request
 
@@ -100,6 +101,8 @@ class Account:
         "words",
     )
 
+    is_paced = False  # only a `limited_path.LimitedAccount` is
+
     def __init__(
         self, books: Books, stream: Answering, request: Request | None, head: bytes, group: int
     ) -> None:
@@ -129,6 +132,10 @@ class Account:
         return f"<Account {self.status} {state}, {self.content_bytes} bytes>"
 
     # What whoever answers says.
+
+    def paced(self) -> PacedOutlet | None:
+        """Return what content is to go through; None: it leaves as fast as it can."""
+        return None
 
     def answers(self, outcome: Outcome | None, words: str, length: int = -1) -> None:
         """Note what the answer is; what was noted before is void, for its head never left."""

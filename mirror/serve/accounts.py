@@ -69,6 +69,7 @@ class Accounts(Books):
         self._maker = records
         self._log = log
         self.is_logging = log is not None
+        self.account_type: type[Account] = Account
         self._records: list[RequestRecord] = []
         self._learned: list[Learned] = []
         self._tallies = [
@@ -118,7 +119,7 @@ class Accounts(Books):
         group = stream.group
         if request is not None:
             group = self._groups.of_request(group, stream.peer, request.fields)
-        account = Account(self, stream, request, head, group)
+        account = self.account_type(self, stream, request, head, group)
         if hot is not None:
             account.answers(Outcome.HIT, hot.rendering.words, hot.stored.entry.length)
             account.route = hot.route

@@ -1,8 +1,9 @@
 """Who is let in: the limits of connections, the PROXY header, and whose client it is.
 
 Rules:
-1. Over `[serve] max_connections`, or `max_connections_per_client`, a connection is told so (503)
-   and closed.
+1. Over `[serve] max_connections` the connection idle longest is closed for the one that comes
+   (`crowd`). When none is idle, or over `max_connections_per_client`, the one that comes is told so
+   (503) and closed.
 2. With `proxy_protocol` a plaintext connection begins with a PROXY header, from a trusted proxy;
    who the client is, and its group, is known behind it.
 
@@ -65,7 +66,7 @@ class Admission(H2Entrance):
         shared = self._shared
         shared.wheel.add(self)
         self.deadline_at = shared.wheel.head_deadline_at
-        if len(shared.wheel) > shared.max_connections:
+        if len(shared.wheel) > shared.max_connections and not shared.finds_room():
             self._turn_away()
             return False
         if self._awaits_proxy_header:

@@ -37,7 +37,7 @@ from mirror.serve.representation import Representation, describe
 from mirror.serve.request import Request
 from mirror.serve.respond import ResponsePlan, build
 from mirror.serve.segment_exchange import HeldExchange, SegmentExchange
-from mirror.serve.sender import Sender
+from mirror.serve.senders import sender_for
 from mirror.serve.sequences import Turn
 from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource, Source
@@ -154,7 +154,7 @@ class Answers:
         self.note_given(call, plan.status, hot.stored.entry)
         stream.begin(plan.head, plan.content_bytes)
         source = present(plan.parts, FileSource(shared.pages, opened.fd))
-        sender = Sender(stream, source, plan.start, account.count_content)
+        sender = sender_for(stream, source, plan.start, account, account.count_content)
         SegmentExchange(stream, sender).start(plan.end)
         return None
 
@@ -173,7 +173,7 @@ class Answers:
             return
         stream.begin(plan.head, plan.content_bytes)
         source = present(plan.parts, ContentSource(content))
-        sender = Sender(stream, source, plan.start, account.count_content)
+        sender = sender_for(stream, source, plan.start, account, account.count_content)
         HeldExchange(
             stream,
             sender,
@@ -238,8 +238,15 @@ class Answers:
 
 
 def _send_whole(stream: Stream, plan: ResponsePlan, content: bytes) -> None:
-    """Send a plan whose content is in memory; the exchange is over."""
-    stream.answer(plan.head, plan.content_of(content))
+    """Send a plan whose content is in memory; the exchange is over, unless the client is paced."""
+    selected, account = plan.content_of(content), _account_of(stream)
+    if account.is_paced and plan.has_segment and selected:
+        stream.begin(plan.head, len(selected))
+        source = ContentSource(selected)
+        sender = sender_for(stream, source, 0, account, account.count_content)
+        SegmentExchange(stream, sender).start(len(selected))
+        return
+    stream.answer(plan.head, selected)
     stream.finish()
 
 

@@ -145,7 +145,16 @@ class Connection(Admission):
         else:
             self._advance()
 
-    # What the wheel calls.
+    # What the wheel and the crowd call.
+
+    @property
+    def is_idle(self) -> bool:
+        """See `crowd.Idle`."""
+        return self._is_ready and not self._is_unanswered
+
+    def make_room(self) -> None:
+        """See `crowd.Idle`."""
+        self.close()
 
     def expire(self) -> None:
         """A deadline passed: the client is too slow, or idle for too long."""

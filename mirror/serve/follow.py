@@ -11,6 +11,8 @@ Rules:
    BrokenBodyError and the caller cuts the response: no last chunk, never the announced length.
 4. Of content that is known to be wrong (502) nothing more is sent, not even to complete a part; of
    what merely ended early a part may be complete all the same.
+5. What the disk gave up under is asked for again, once: from the start while nothing is out, else
+   by `rejoining`.
 
 Units: bytes, half-open offsets.
 Runs in: worker.
@@ -18,11 +20,14 @@ Runs in: worker.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from mirror.accounting.layout import Outcome
 from mirror.errors import ErrorType
-from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody
+from mirror.fill.bodies import BodyAborted, GrowingBody, PassThroughBody, Reply
 from mirror.fill.messages import Failed, FlightState
 from mirror.http.cache_status import Forward, cache_status, forwarded
 from mirror.http.freshness import ttl_s
@@ -32,9 +37,11 @@ from mirror.serve.head import CACHE_NAME
 from mirror.serve.held import Hold
 from mirror.serve.hot_entry import SMALL_BYTES
 from mirror.serve.multipart_source import present
+from mirror.serve.rejoining import BrokenBodyError, Rejoining
 from mirror.serve.representation import describe
 from mirror.serve.respond import ResponsePlan, build
 from mirror.serve.sender import TURN_BYTES, Sender
+from mirror.serve.senders import sender_for
 from mirror.serve.shared import Shared
 from mirror.serve.sources import ContentSource, FileSource, Source
 from mirror.store.entry import Entry
@@ -46,11 +53,9 @@ TOO_MUCH_HELD: Final = Failed(
     error_type=ErrorType.PROXY_INTERNAL_ERROR,
 )
 _WRONG_CONTENT: Final = 502
-_GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1)
-
-
-class BrokenBodyError(OSError):
-    """The content cannot be completed, and its head is out."""
+_END_WAIT_S: Final = 0.1  # what is announced takes a turn of two loops
+# Its file went before it was opened here: the keeper knows where it is.
+_GONE: Final = Failed(status=503, reason="the body ended early", retry_after_s=1, is_unstored=True)
 
 
 class Follower:
@@ -62,7 +67,9 @@ class Follower:
         call: Call,
         *,
         forward: Forward,
+        ask_again: Callable[[], Awaitable[Reply]],
     ) -> None:
+        self._ask_again = ask_again
         self._shared = shared
         self._stream = call.stream
         self._request = call.request
@@ -106,9 +113,16 @@ class Follower:
         body.sent = 0  # nothing given out yet: after a keeper restart any file will do
         try:
             source = self._source(body, plan)
+        except FileNotFoundError:
+            # The disk gave up under it: its end is being announced, and asking again before that
+            # would bring the same file.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_WAIT_S):
+                    await self._until_over(body)
+            return body.failure or _GONE
         except OSError:
             return _GONE
-        sender = self._sender = Sender(self._stream, source, plan.start, self._count_content)
+        sender = self._sender = self._sender_of(source, plan.start)
         self._begin(plan)
         await self._send_growing(body, sender, plan, is_part=is_part)
         return None
@@ -138,9 +152,30 @@ class Follower:
                 self._stream.end()
                 return
             elif state is not FlightState.RUNNING:
-                raise BrokenBodyError("the fill failed")
+                await self._rejoin(body, sender, plan)
+                return
             else:
                 await body.moved()
+
+    async def _rejoin(self, body: GrowingBody, sender: Sender, plan: ResponsePlan) -> None:
+        """Bring the rest of a body whose file ended early. Raises OSError."""
+        if not Rejoining.can_follow(body, plan):
+            raise BrokenBodyError("the fill failed")
+
+        async def send(piece: memoryview) -> None:
+            await self._send_piece(piece, is_endless=plan.is_endless)
+
+        rejoining = Rejoining(self._shared, plan, ask_again=self._ask_again, send=send)
+        try:
+            end = await rejoining.finish(body, sender.source, sender)
+        finally:
+            self._sender = sender  # not that of the last piece: it has a file to close
+        if end > sender.at:
+            if plan.is_endless:
+                self._stream.begin_chunk(end - sender.at)
+            await sender.send(end)
+        if plan.is_endless:
+            self._stream.end()
 
     def _source(self, body: GrowingBody, plan: ResponsePlan) -> Source:
         """What `plan` sends, as far as it is there. Raises OSError."""
@@ -217,14 +252,14 @@ class Follower:
         self._begin(plan)
         if plan.has_segment:
             source = ContentSource(content)
-            sender = Sender(self._stream, source, plan.start, self._count_content)
+            sender = self._sender_of(source, plan.start)
             self._sender = sender
             await sender.send(plan.end)
 
-    async def _send_piece(self, piece: bytes, *, is_endless: bool) -> None:
+    async def _send_piece(self, piece: bytes | memoryview, *, is_endless: bool) -> None:
         if is_endless:
             self._stream.begin_chunk(len(piece))
-        sender = Sender(self._stream, ContentSource(piece), 0, self._count_content)
+        sender = self._sender_of(ContentSource(piece), 0)
         self._sender = sender
         try:
             await sender.send(len(piece))
@@ -249,6 +284,9 @@ class Follower:
             cache_status=cache_status(CACHE_NAME, words),
             rules=self._shared.range_rules,
         )
+
+    def _sender_of(self, source: Source, at: int) -> Sender:
+        return sender_for(self._stream, source, at, self._account, self._count_content)
 
     def _begin(self, plan: ResponsePlan) -> None:
         self.has_begun = True

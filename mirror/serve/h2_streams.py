@@ -133,7 +133,17 @@ class H2Streams(H2Outlet):
             self._queue_all()
             self.take_turn()
 
-    # What the wheel calls.
+    # What the wheel and the crowd call.
+
+    @property
+    def is_idle(self) -> bool:
+        """See `crowd.Idle`."""
+        return self._is_greeted and not self._streams and not self._is_closing
+
+    def make_room(self) -> None:
+        """See `crowd.Idle`."""
+        self._say_goodbye(Code.NO_ERROR)
+        self.close_lingering()
 
     def expire(self) -> None:
         """A deadline passed (rule 3)."""

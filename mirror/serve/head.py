@@ -32,6 +32,7 @@ REASONS: Final = {
     416: b"Range Not Satisfiable",
     417: b"Expectation Failed",
     421: b"Misdirected Request",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",

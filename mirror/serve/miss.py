@@ -13,6 +13,9 @@ Rules:
    the full text, which may name upstream's words and addresses, stays in the keeper's event. So
    does the cause when a body is cut: its head is out, and there are no trailers.
 
+7. A miss that finds too many waiting (`miss_queue`) is answered at once, like upstream trouble:
+   with the stored copy if there is one, else 503.
+
 Runs in: worker. The only part of the request path that makes a task.
 """
 
@@ -35,6 +38,7 @@ from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.follow import TOO_MUCH_HELD, Follower
 from mirror.serve.generations import find_of_generation, generation_of
 from mirror.serve.head import CACHE_NAME
+from mirror.serve.miss_queue import MissPlace
 from mirror.serve.outcomes import outcome_of
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
@@ -60,6 +64,14 @@ _OTHER_DETAIL: Final = "failed"
 _INTERNAL: Final = proxy_status(CACHE_NAME, ErrorType.PROXY_INTERNAL_ERROR)
 _KEEPER_AWAY: Final = "keeper-away"
 _NOT_HELD: Final = "too-much-held"
+_BUSY: Final = "upstream-busy"  # no place at its gate in time
+_QUEUED: Final = "queue-full"
+_QUEUE_FULL: Final = Failed(
+    status=503,
+    reason="too many misses wait",
+    retry_after_s=5,
+    error_type=ErrorType.PROXY_INTERNAL_ERROR,
+)
 _UNKNOWN_LENGTH: Final = 1 << 62  # longer than any object; only a hint is made from it
 
 
@@ -81,6 +93,7 @@ class Miss:
         self._route = call.route
         self._asked = asked
         self._follower: Follower | None = None
+        self._place: MissPlace | None = None
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -90,10 +103,18 @@ class Miss:
     # What the stream calls.
 
     def start(self) -> None:
+        place = self._shared.misses.enter()
+        if place is None:
+            self._shared.accounts.count("misses_turned_away")
+            self._fail(_QUEUE_FULL)
+            return
+        self._place = place
         if self._stream.account is not None:
             self._stream.account.was_asked = True
         self._stream.occupy(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
+        # Not by the task itself: one that is cancelled before its first step runs nothing.
+        self._task.add_done_callback(lambda _: place.release())
 
     def resume(self) -> None:
         if self._follower is not None:
@@ -127,6 +148,8 @@ class Miss:
         """Ask until the answer can be used; a file may vanish in between, an object change."""
         for _ in range(_TRIES):
             reply = await self._ask()
+            if self._place is not None:
+                self._place.release()
             if self._answer_of_sequence(reply):
                 return
             if not isinstance(reply, StoredAnswer):
@@ -144,6 +167,9 @@ class Miss:
         if self._route.kind in _MOSTLY_GROWING:
             return await self._shared.asks.ask_alone(self._question())
         return await self._shared.asks.ask(self._question(), self._call.epoch)
+
+    async def _ask_alone(self) -> Reply:
+        return await self._shared.asks.ask_alone(self._question())
 
     def _question(self) -> Ask:
         start, end = self._wanted_range()
@@ -203,7 +229,9 @@ class Miss:
         return self._answers.stored(self._call, _serve(stored, shared.wheel.now), selected) is None
 
     async def _follow(self, body: GrowingBody | PassThroughBody) -> bool:
-        follower = self._follower = Follower(self._shared, self._call, forward=self._asked.forward)
+        follower = self._follower = Follower(
+            self._shared, self._call, forward=self._asked.forward, ask_again=self._ask_alone
+        )
         try:
             if isinstance(body, GrowingBody):
                 failure = await follower.follow(body)
@@ -214,7 +242,7 @@ class Miss:
             body.release()
         if failure is None:
             self._stream.finish()
-        elif failure.is_changed:
+        elif failure.is_left:
             return False
         else:
             self._fail(failure)
@@ -267,8 +295,10 @@ class Miss:
         )
 
     def _detail(self, failure: Failed) -> str:
-        if failure is TOO_MUCH_HELD:
-            return _NOT_HELD
+        if failure is TOO_MUCH_HELD or failure is _QUEUE_FULL:
+            return _NOT_HELD if failure is TOO_MUCH_HELD else _QUEUED
+        if failure.error_type is ErrorType.CONNECTION_LIMIT_REACHED:
+            return _BUSY
         if failure.status == 503 and not self._shared.keeper.is_connected:
             return _KEEPER_AWAY
         return _DETAILS.get(failure.status, _OTHER_DETAIL)

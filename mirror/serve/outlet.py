@@ -51,6 +51,7 @@ class Outlet(asyncio.Protocol):
     __slots__ = ("_cut_at", "_fd", "_is_closing", "_pace", "_transport", "is_paused", "scheme")
 
     _transport: asyncio.Transport
+    deadline_at: float
     room_bytes: int = WINDOW_BYTES
 
     def __init__(self) -> None:
@@ -115,6 +116,15 @@ class Outlet(asyncio.Protocol):
             # It may be sent at once; then nobody calls back, and the outlet is not paused.
             self._transport.write(rest)
         return taken
+
+    @property
+    def is_idle(self) -> bool:
+        """See `crowd.Idle`."""
+        raise NotImplementedError
+
+    def make_room(self) -> None:
+        """See `crowd.Idle`."""
+        raise NotImplementedError
 
     # Waiting for a client that is slower than we are: see `pace`.
 

@@ -120,6 +120,11 @@ class Sender:
             done, self._done = self._done, _ignore
             done(failure)
 
+    @property
+    def source(self) -> Source:
+        """Where it sends from."""
+        return self._source
+
     def replace(self, source: Source) -> None:
         """Go on at the same offset in another source of the same bytes; not while one is warmed."""
         self._source.close()

@@ -58,7 +58,7 @@ class ContentSource:
 
     __slots__ = ("_view",)
 
-    def __init__(self, content: bytes | bytearray) -> None:
+    def __init__(self, content: bytes | bytearray | memoryview) -> None:
         self._view = memoryview(content)
 
     def read(self, offset: int, size_bytes: int) -> memoryview | None:

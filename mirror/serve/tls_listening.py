@@ -127,7 +127,8 @@ class TlsAcceptor:
         shared.accounts.count("connections_accepted")
         client = shared.clients.client_of(peer)
         is_admitted = not client or shared.clients.add(client)
-        if not is_admitted or len(shared.wheel) + len(self) >= shared.max_connections:
+        is_full = len(shared.wheel) + len(self) >= shared.max_connections
+        if not is_admitted or (is_full and not shared.finds_room(len(self))):
             shared.accounts.count("connections_turned_away")
             if client:
                 shared.clients.discard(client)

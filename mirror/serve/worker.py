@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from mirror.clock import Clock, SystemClock
@@ -25,8 +25,11 @@ from mirror.config import Config
 from mirror.events import EventLog
 from mirror.serve.accounts import Accounts
 from mirror.serve.answers import Answers
+from mirror.serve.client_limits import ClientLimits, has_limits
+from mirror.serve.client_memory import ClientMemory
 from mirror.serve.connection import Connection
 from mirror.serve.h2_connection import H2Connection
+from mirror.serve.limited_path import LimitedAccount, LimitedPath
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.plaintext import RestrictedConnection, plaintext_rule
 from mirror.serve.ports import Counting, GroupTable, Keeper, Page, RequestLog, StoreView
@@ -61,8 +64,12 @@ class Worker:
         tls: TlsListening | None = None,
         groups: GroupTable | None = None,
         request_log: RequestLog | None = None,
+        clients: ClientMemory | None = None,
     ) -> None:
-        """Takes over nothing: what it is given is closed by whoever made it."""
+        """Takes over nothing: what it is given is closed by whoever made it.
+
+        `clients` None: what other workers have of a client is not known here.
+        """
         self._config = config
         self._slot = slot
         self._sockets = tuple(sockets)
@@ -81,13 +88,8 @@ class Worker:
             groups=groups,
             request_log=request_log,
         )
-        answers = Answers(self._shared)
-        self._path = RequestPath(
-            self._shared,
-            answers,
-            LocalAnswers(self._shared, answers),
-            plaintext=plaintext_rule(self._shared, 0 if tls is None else tls.port),
-        )
+        self._limits = self._limits_of(clients) if has_limits(config.limits) else None
+        self._path = self._make_path(0 if tls is None else tls.port)
         self._tls = None if tls is None else TlsAcceptor(tls, self._shared, self._path)
         self._tls_sockets = () if tls is None else tls.sockets
         self._ticks = 0
@@ -103,8 +105,11 @@ class Worker:
         """What the memory tier holds."""
         return self._shared.hot.used_bytes
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then drain. Cancelled: cut everything."""
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
+        """Serve until `stop` is set, then drain. Cancelled: cut everything.
+
+        `ready` is called when connections are accepted.
+        """
         loop = asyncio.get_running_loop()
         servers: list[asyncio.Server] = []
         self._shared.accounts.start()
@@ -119,6 +124,8 @@ class Worker:
             if self._tls is not None:
                 self._tls.open(BACKLOG)
             self._log.info("worker-ready", slot=self._slot)
+            if ready is not None:
+                ready()
             await stop.wait()
             await self._drain(servers)
         finally:
@@ -136,6 +143,13 @@ class Worker:
                 self._timer.cancel()
             self._shared.pages.close()
             self._shared.sequences.close()
+            if self._limits is not None:
+                self._limits.close()
+
+    @property
+    def limits(self) -> ClientLimits | None:
+        """What clients have asked; None: nothing is limited per client."""
+        return self._limits
 
     @property
     def accounts(self) -> Accounts:
@@ -148,9 +162,35 @@ class Worker:
             return RestrictedConnection(self._shared, self._path)
         return Connection(self._shared, self._path)
 
+    def _make_path(self, tls_port: int) -> RequestPath:
+        shared = self._shared
+        answers = Answers(shared)
+        local = LocalAnswers(shared, answers)
+        rule = plaintext_rule(shared, tls_port)
+        if self._limits is None:
+            return RequestPath(shared, answers, local, plaintext=rule)
+        shared.accounts.account_type = LimitedAccount
+        return LimitedPath(shared, answers, local, plaintext=rule, limits=self._limits)
+
+    def _limits_of(self, clients: ClientMemory | None) -> ClientLimits:
+        settings, slot = self._config.limits, self._slot
+        if clients is None:
+            clients, slot = ClientMemory(1, settings.tracked_clients), 0
+        table = clients.table(slot, self._page.sequence_key)
+        count = self._shared.accounts.count
+        return ClientLimits(
+            settings,
+            self._shared.networks,
+            table,
+            self._wheel.monotonic_s,
+            count_wait=lambda: count("paced_responses"),
+        )
+
     def tick(self) -> None:
         """Do what is due; see rule 1."""
         self._wheel.tick()
+        if self._limits is not None:
+            self._limits.tick(self._wheel.monotonic_s)
         # Read before anything else is done with it: later moves are the next tick's.
         epoch = self._page.epoch
         self._page.beat(self._slot, int(self._wheel.monotonic_s * 1000))

@@ -66,9 +66,12 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(bench: Bench, peer: Peer | None = None) -> AsyncIterator[Client]:
-    """A client that has begun by prior knowledge."""
+async def connected(
+    bench: Bench, peer: Peer | None = None, *, before: bytes = b""
+) -> AsyncIterator[Client]:
+    """A client that has begun by prior knowledge; `before`: what a proxy sends first."""
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port)
+    writer.write(before)
     client = Client(peer or Peer(), reader, writer)
     client.peer.begin()
     client.send()

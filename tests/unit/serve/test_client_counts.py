@@ -8,6 +8,7 @@ import pytest
 
 from mirror.serve.client_address import TrustedProxies
 from mirror.serve.client_counts import ClientCounts
+from mirror.serve.client_networks import ClientNetworks
 from tests.unit.serve.fakes import config_with, parse_answer
 from tests.unit.serve.idle_worker import FedConnection, IdleWorker
 
@@ -29,16 +30,16 @@ GET = b"GET /livez HTTP/1.1\r\nHost: m\r\n\r\n"
     ],
 )
 def test_clients_are_told_apart_by_address(address: str, client: str) -> None:
-    counts = ClientCounts(2, TrustedProxies(["10.0.0.0/8"]))
-    assert counts.client_of(address) == client
+    networks = ClientNetworks(TrustedProxies(["10.0.0.0/8"]))
+    assert ClientCounts(2, networks).client_of(address) == client
 
 
 def test_nobody_is_counted_without_a_limit() -> None:
-    assert ClientCounts(0, TrustedProxies([])).client_of("192.0.2.1") == ""
+    assert ClientCounts(0, ClientNetworks()).client_of("192.0.2.1") == ""
 
 
 def test_connection_that_ends_makes_room_and_nothing_is_kept() -> None:
-    counts = ClientCounts(2, TrustedProxies([]))
+    counts = ClientCounts(2, ClientNetworks())
     assert [counts.add("a"), counts.add("a"), counts.add("a"), counts.add("b")] == [
         True, True, False, True,
     ]  # fmt: skip

@@ -321,7 +321,20 @@ async def test_connection_beyond_the_limit_is_turned_away(tmp_path: Path) -> Non
     config: Config = config_with(max_connections=1)
     async with running_worker(tmp_path, config) as bench:
         keep_both(bench)
-        async with connected(bench) as client:
-            assert_whole(await client.get(INDEX_TARGET), SMALL)
+        peer = Peer(settings={Setting.INITIAL_WINDOW_SIZE: 0})
+        async with connected(bench, peer) as client:
+            stream_id = peer.ask(INDEX_TARGET)  # its stream stays open, so it is not idle
+            await client.until(lambda: peer.responses[stream_id].status == 200)
             received = await bench.exchange(PREFACE)
             assert parse_answer(received).status == 503
+
+
+async def test_idle_connection_says_goodbye_to_make_room_for_another(tmp_path: Path) -> None:
+    async with running_worker(tmp_path, config_with(max_connections=1)) as bench:
+        keep_both(bench)
+        async with connected(bench) as client:
+            assert_whole(await client.get(INDEX_TARGET), SMALL)
+            answer = await bench.get(INDEX_TARGET)
+            assert (answer.status, answer.content) == (200, SMALL)
+            await client.until_closed()
+            assert client.peer.goaways == [(Codes.NO_ERROR, 1)]

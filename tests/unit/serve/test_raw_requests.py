@@ -235,7 +235,7 @@ async def test_host_routes_origin_form(tmp_path: Path) -> None:
 async def test_too_many_connections_are_turned_away(tmp_path: Path) -> None:
     async with running_worker(tmp_path, config_with(max_connections=1)) as bench:
         _, first = await asyncio.open_connection("127.0.0.1", bench.port)
-        first.write(b"GET /robots.txt HTTP/1.1\r\nHost: m\r\n\r\n")
+        first.write(b"GET /robots.txt HTTP/1.1\r\nHost: m\r\n")  # so it is not idle
         answer = await bench.get("/robots.txt")
         first.close()
         assert (answer.status, answer.fields["retry-after"]) == (503, "1")
