@@ -29,7 +29,8 @@ from mirror.errors import MirrorError
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _RESET = (signal.SIGTERM, signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
-_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE)
+# What people send to all processes of a name is meant for the supervisor.
+_IGNORED = (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR2)
 
 
 Ready = Callable[[], None]
@@ -62,13 +63,19 @@ def fork_child(work: Work, close_fds: Iterable[int], report: Report) -> Forked:
     """Run `work` in a child; `close_fds` are not the child's business.
 
     `report` gets the exception that ended the child. Must be called without other threads.
+    Raises: OSError when the machine has no room for another process or pipe.
     """
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:  # it was closed when the program began
             stream.flush()
     parent = os.getpid()
     ready_fd, tell_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(ready_fd)
+        os.close(tell_fd)
+        raise
     if pid:
         os.close(tell_fd)
         return Forked(pid=pid, ready_fd=ready_fd)

@@ -4,6 +4,8 @@ Rules:
 1. Every child has a slot of its own until it is reaped, so a record is never shared.
 2. A signal goes only to a child that was not reaped yet: its pid cannot be another process's.
 3. A child inherits only the listening sockets that are its business.
+4. A worker ends by SIGTERM, whoever sends it. The keeper ends by `KEEPER_END`: a SIGTERM that goes
+   to the whole process group must not take it from workers that drain.
 
 Does not: decide who is needed; `supervisor.Supervisor` does.
 Runs in: supervisor.
@@ -15,15 +17,17 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from mirror.child import KEEPER_END
 from mirror.clock import Clock
 from mirror.config import Config
 from mirror.events import EventLog
 from mirror.store.page import KEEPER_SLOT, SharedPage
 from mirror.supervisor.children import Ready, Report, Work, fork_child
+from mirror.supervisor.handover import HandedChild, Handover, Records
 from mirror.supervisor.listeners import Listeners, Listening
 from mirror.supervisor.posts import KEEPER_LANE, Child, Phase, Post
 from mirror.supervisor.tls_context import Credentials
@@ -52,6 +56,20 @@ class Programs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Upgrading:
+    """What another program needs to take over, and what this one has taken over.
+
+    `command` starts this program again, its executable first; empty: it cannot be replaced.
+    """
+
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    lock_fd: int = -1
+    records: Records = field(default_factory=dict)
+    taken_over: Handover | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seams:
     """What `app.serve` hands in. `keeper_sockets` are closed in workers; `tls` is what the first
     workers accept with."""
@@ -65,6 +83,7 @@ class Seams:
     events: EventLog
     certificates: CertificateWatch
     tls: Credentials | None = None
+    upgrading: Upgrading = field(default_factory=Upgrading)
 
 
 class Crew:
@@ -73,6 +92,7 @@ class Crew:
     def __init__(self, seams: Seams) -> None:
         self._seams = seams
         self._children: dict[int, Child] = {}
+        self.on_stranger: Callable[[int, int], None] = _ignore
 
     def __iter__(self) -> Iterator[Child]:
         return iter(list(self._children.values()))
@@ -103,6 +123,40 @@ class Crew:
             post, KEEPER_SLOT, config, kept, lambda ready: run(config, ready, is_first=is_first)
         )
 
+    def adopt(self, handed: HandedChild, config: Config) -> Child:
+        """Take over a child of the program that was here before; `config` is not its own."""
+        child = Child(
+            pid=handed.pid,
+            lane=handed.lane,
+            slot=handed.slot,
+            config=config,
+            started_at=handed.started_at,
+            ready_fd=handed.ready_fd,
+            drain_s=handed.drain_s,
+            end_signal=handed.end_signal,
+            phase=Phase(handed.phase),
+            kill_at=handed.kill_at,
+        )
+        self._children[child.pid] = child
+        return child
+
+    def handed(self) -> tuple[HandedChild, ...]:
+        """Return what `adopt` needs, of every child."""
+        return tuple(
+            HandedChild(
+                pid=child.pid,
+                lane=child.lane,
+                slot=child.slot,
+                ready_fd=child.ready_fd,
+                phase=child.phase.value,
+                started_at=child.started_at,
+                kill_at=child.kill_at,
+                drain_s=child.drain_s,
+                end_signal=int(child.end_signal),
+            )
+            for child in self
+        )
+
     def reap(self) -> Iterator[tuple[Child, int]]:
         """Yield the children that ended, with their exit code; negative: the signal's number."""
         while True:
@@ -113,10 +167,13 @@ class Crew:
             if pid == 0:
                 return
             child = self._children.pop(pid, None)
-            if child is not None:
-                os.close(child.ready_fd)
-                self._seams.page.set_pid(child.slot, 0)
-                yield child, os.waitstatus_to_exitcode(status)
+            code = os.waitstatus_to_exitcode(status)
+            if child is None:
+                self.on_stranger(pid, code)
+                continue
+            os.close(child.ready_fd)
+            self._seams.page.set_pid(child.slot, 0)
+            yield child, code
 
     def is_ready(self, child: Child) -> bool:
         """Say whether the child has said that it serves; asked until it does."""
@@ -134,11 +191,8 @@ class Crew:
         if child.phase is Phase.DRAINING:
             return
         child.phase = Phase.DRAINING
-        limit_s = child.config.serve.drain_timeout + DRAIN_GRACE_S
-        if child.lane == KEEPER_LANE:
-            limit_s = KEEPER_DRAIN_S
-        child.kill_at = self._seams.clock.monotonic() + limit_s
-        _send(child, signal.SIGTERM)
+        child.kill_at = self._seams.clock.monotonic() + child.drain_s
+        _send(child, child.end_signal)
 
     def kill(self, child: Child) -> None:
         child.is_killed = True
@@ -166,7 +220,10 @@ class Crew:
             config=config,
             started_at=started_at,
             ready_fd=forked.ready_fd,
+            drain_s=config.serve.drain_timeout + DRAIN_GRACE_S,
         )
+        if post.lane == KEEPER_LANE:
+            child.drain_s, child.end_signal = KEEPER_DRAIN_S, KEEPER_END
         self._children[forked.pid] = child
         return child
 
@@ -175,6 +232,10 @@ class Crew:
         return next(slot for slot in range(self._seams.page.slots) if slot not in taken)
 
 
-def _send(child: Child, number: signal.Signals) -> None:
+def _ignore(_pid: int, _code: int) -> None:
+    """Nobody waits for that process."""
+
+
+def _send(child: Child, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(child.pid, number)

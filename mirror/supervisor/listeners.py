@@ -21,7 +21,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from mirror.addresses import ListenAddress
@@ -58,16 +58,22 @@ class Listeners:
         inherited: Sequence[Listening] = (),
         *,
         tls: Sequence[ListenAddress] = (),
+        lanes: Mapping[int, Sequence[Listening]] | None = None,
     ) -> None:
-        """Claim every address. Raises ConfigError for one that cannot be listened on."""
+        """Claim every address. Raises ConfigError for one that cannot be listened on.
+
+        `lanes` are already open, for the same addresses: a former program's.
+        """
         self._inherited = list(inherited)
-        self._lanes: dict[int, list[Listening]] = {}
+        self._lanes = {lane: list(sockets) for lane, sockets in (lanes or {}).items()}
         self._addresses = [(address, False) for address in addresses]
         self._addresses += [(address, True) for address in tls]
         if not self._inherited:
-            for address, is_tls in self._addresses:
-                _claim(address, _key(is_tls))
-            first = self._lanes[0] = self._open()
+            if not self._lanes:
+                for address, is_tls in self._addresses:
+                    _claim(address, _key(is_tls))
+                self._lanes[0] = self._open()
+            first = self._lanes[0]
             # Port 0 was the kernel's choice for the first lane; the others join it.
             self._addresses = [
                 (_with_port(address, item.sock), is_tls)
@@ -91,6 +97,15 @@ class Listeners:
         if number not in self._lanes:
             self._lanes[number] = self._open()
         return self._lanes[number]
+
+    @property
+    def inherited(self) -> list[Listening]:
+        return list(self._inherited)
+
+    @property
+    def lanes(self) -> dict[int, list[Listening]]:
+        """The lanes that were opened, by number."""
+        return {number: list(sockets) for number, sockets in self._lanes.items()}
 
     @property
     def opened(self) -> int:

@@ -5,7 +5,7 @@ Rules:
 2. A *slot* is a record of the shared page and a counters file. Each living process has its own,
    also while a worker drains beside its successor, so two processes never write one record.
 3. The first restart after a stable life is immediate; a process that keeps dying waits longer each
-   time, so that a broken machine is not also a busy one.
+   time, so that a broken machine is not also a busy one, and is told as one alarm.
 
 Units: seconds of the monotonic clock.
 Runs in: supervisor. Pure.
@@ -14,6 +14,7 @@ Runs in: supervisor. Pure.
 from __future__ import annotations
 
 import enum
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 KEEPER_LANE = -1
 STABLE_S = 10.0  # a life this long forgives earlier deaths
 RESTART_DELAYS_S = (0.0, 0.1, 0.25, 0.5, 1.0)  # the longest, too, is whole again within 2 s
+ALARM_DEATHS = 5  # in a row; from here on nobody would read each of them
 RELIEF_AFTER_S = 1.25  # a worker silent this long gets a successor, though it may recover
 HEARTBEAT_LIMIT_S = 5.0  # beats come four times a second; a loop silent this long serves nobody
 START_LIMIT_S = 30.0  # a fork and imports; a first beat later than this never comes
@@ -47,6 +49,8 @@ class Child:
     config: Config  # that it was started with
     started_at: float
     ready_fd: int
+    drain_s: float = 0.0  # from being told to end until patience ends
+    end_signal: int = signal.SIGTERM
     tls: Credentials | None = None  # that it accepts with; the keeper has none
     sockets_total: int = 0  # that it accepts on
     phase: Phase = Phase.STARTING
@@ -80,6 +84,17 @@ class Post:
     successor: Child | None = None
     restart_at: float | None = 0.0
     deaths: int = 0
+    is_unstartable: bool = False  # told once per streak
+
+    @property
+    def name(self) -> str:
+        if self.child is not None:
+            return self.child.name
+        return "keeper" if self.lane == KEEPER_LANE else f"worker of lane {self.lane}"
+
+    @property
+    def is_filled(self) -> bool:
+        return self.child is not None and self.child.phase is Phase.READY
 
     def note_death(self, child: Child, now: float) -> float:
         """Forget the dead child and return the delay until its restart."""
@@ -88,6 +103,21 @@ class Post:
         self.child = None
         self.restart_at = now + delay_s
         return delay_s
+
+    def has_settled(self, now: float) -> bool:
+        """Whether a post whose deaths were an alarm is filled for good; says so once."""
+        child = self.child
+        if self.deaths < ALARM_DEATHS or child is None or child.phase is not Phase.READY:
+            return False
+        if now - child.started_at < STABLE_S:
+            return False
+        self.deaths = 0
+        return True
+
+
+def ended(code: int) -> str:
+    """Say how a process ended; negative: the signal's number."""
+    return signal.Signals(-code).name if code < 0 else f"exit {code}"
 
 
 def process_name(slot: int) -> str:

@@ -23,6 +23,7 @@ from types import FrameType
 import msgspec
 
 from mirror.addresses import parse_listen
+from mirror.child import KEEPER_END
 from mirror.clock import SystemClock
 from mirror.config import Config, Duration, Serve, State
 from mirror.errors import ConfigError
@@ -71,7 +72,8 @@ class Children:
         def stop(number: int, _frame: FrameType | None) -> None:
             stopping.append(number)
 
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else stop)
+        for number in (signal.SIGTERM, KEEPER_END):
+            signal.signal(number, signal.SIG_IGN if mode == "deaf" else stop)
         ready()
         while not stopping:
             self._page.beat(slot, int(time.monotonic() * 1000))

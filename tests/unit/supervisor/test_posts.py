@@ -8,6 +8,7 @@ import pytest
 
 from mirror.config import Config
 from mirror.supervisor.posts import (
+    ALARM_DEATHS,
     HEARTBEAT_LIMIT_S,
     KEEPER_LANE,
     RELIEF_AFTER_S,
@@ -83,3 +84,25 @@ def test_silence_asks_for_relief(
 )
 def test_silence_counts_as_hung(phase: Phase, beat_at: float, now: float, is_hung: bool) -> None:
     assert child(10.0, phase).is_hung(beat_at, now) is is_hung
+
+
+def test_post_settles_once_after_an_alarm_and_never_without_one() -> None:
+    post = Post(lane=0)
+    for at in range(ALARM_DEATHS):
+        post.note_death(child(at), float(at))
+    post.child = child(100.0)
+    assert not post.has_settled(100.0 + STABLE_S - 0.1)
+    assert post.has_settled(100.0 + STABLE_S)
+    assert not post.has_settled(200.0)
+
+
+@pytest.mark.parametrize(
+    ("post", "name"),
+    [
+        pytest.param(Post(lane=KEEPER_LANE), "keeper", id="keeper"),
+        pytest.param(Post(lane=3), "worker of lane 3", id="empty"),
+        pytest.param(Post(lane=3, child=child(0)), "worker-0", id="filled"),
+    ],
+)
+def test_post_is_called_by_who_fills_it(post: Post, name: str) -> None:
+    assert post.name == name
