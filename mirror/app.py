@@ -21,13 +21,16 @@ import os
 import re
 import resource
 import secrets
+import signal
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
 
 import mirror
+from mirror import app_upgrade
 from mirror.accounting.access_log import open_access_log
 from mirror.accounting.configured import ConfiguredGroups, configured_layout
 from mirror.accounting.counters import Counters
@@ -39,6 +42,7 @@ from mirror.config_rules import MAX_WORKERS
 from mirror.errors import StoreError
 from mirror.events import EventLog, open_events
 from mirror.fill.client import KeeperClient
+from mirror.serve.client_memory import ClientMemory
 from mirror.serve.tls_listening import TlsListening
 from mirror.serve.worker import Worker
 from mirror.store.files import RealFiles
@@ -47,71 +51,124 @@ from mirror.store.owner import claim
 from mirror.store.page import PAGE_NAME, SharedPage
 from mirror.store.reader import StoreReader
 from mirror.supervisor.children import Ready, Report
-from mirror.supervisor.crew import Seams, Station
+from mirror.supervisor.crew import Seams, Station, Upgrading
+from mirror.supervisor.fixed import check_listeners
+from mirror.supervisor.handover import Handover, taken_over
 from mirror.supervisor.listeners import Listeners, inherited_sockets, open_control
 from mirror.supervisor.posts import process_name
-from mirror.supervisor.supervisor import Supervisor, check_listeners
+from mirror.supervisor.supervisor import Supervisor
 from mirror.supervisor.tls_watch import CertificateWatch
 
 _INSTANCE = "instance"  # the name of this mirror among others, made once
-_LOCK = "supervisor.lock"
+SUPERVISOR_LOCK = "supervisor.lock"
 _PAGE_SLOTS = 2 * MAX_WORKERS  # every worker beside its successor
 _SPARE_FDS = 256  # databases, the keeper's socket, files being sent beyond one per connection
 
 
-def serve(load: Callable[[], Config]) -> int:
+def serve(load: Callable[[], Config], *, running: str = "") -> int:
     """Run the mirror until it is told to stop; return the exit code.
 
-    `load` is called again at SIGHUP.
+    `load` is called again at SIGHUP. `running`: only try whether this program could take over from
+    one with these records, and say so.
     Raises: ConfigError, StoreError for what makes a start pointless.
     """
     groups = ConfiguredGroups()
     load = groups.read_with(load)
-    config = load()
+    if running:
+        return app_upgrade.try_handover(load, running)
+    handed = taken_over(os.environ)
+    config, differing = _first_config(load, handed)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_only_supervisor(config))
-        claim(RealFiles(), Layout(root=config.store.path), config.state.path).release()
-        listeners = Listeners(
-            [parse_listen(text) for text in config.serve.listen],
-            inherited_sockets(os.environ),
-            tls=[parse_listen(text) for text in config.serve.tls_listen],
-        )
-        stack.callback(listeners.close)
-        bound = {"listen": listeners.bound, "tls_listen": listeners.bound_tls}
-        control = (
-            [open_control(parse_listen(config.control.listen))] if config.control.listen else []
-        )
-        for sock in control:
-            stack.enter_context(sock)
+        ground = _take_ground(config, handed, stack)
+        listeners = ground.listeners
         events = open_events("supervisor", config.state.path)
+        if differing:
+            events.warning("reload-needs-restart", keys=differing)
         _raise_open_files(config, events)
-        page = SharedPage.create(os.path.join(config.state.path, PAGE_NAME), _PAGE_SLOTS)
+        bound = {"listen": listeners.bound, "tls_listen": listeners.bound_tls}
         events.info("starting", version=mirror.__version__, **bound)
         certificates = CertificateWatch(SystemClock(), events)
         tls = certificates.load(config.serve)
         check_listeners(listeners, tls)
         seams = Seams(
             listeners=listeners,
-            keeper_sockets=tuple(control),
-            page=page,
+            keeper_sockets=ground.control,
+            page=ground.page,
             programs=_Programs(
-                page,
-                tuple(control),
+                ground.page,
+                ground.control,
                 (*listeners.bound, *listeners.bound_tls),
                 _loop_token(config.state.path),
                 groups,
+                _client_memory(config, events),
             ),
             reread=load,
             clock=SystemClock(),
             events=events,
             certificates=certificates,
             tls=tls,
+            upgrading=_upgrading(ground, handed),
         )
         _load_for_keeper()
         # What is loaded so far is shared with the children; the collector must not touch it there.
         gc.collect()
         gc.freeze()
         return Supervisor(config, seams).run()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ground:
+    """What is made once and lives as long as the mirror, whatever program runs it."""
+
+    lock_fd: int
+    listeners: Listeners
+    control: tuple[socket.socket, ...]
+    page: SharedPage
+
+
+def _upgrading(ground: _Ground, handed: Handover | None) -> Upgrading:
+    return Upgrading(
+        command=app_upgrade.own_command(),
+        environment=os.environ,
+        lock_fd=ground.lock_fd,
+        records=app_upgrade.RECORDS,
+        taken_over=handed,
+    )
+
+
+def _first_config(load: Callable[[], Config], handed: Handover | None) -> tuple[Config, list[str]]:
+    config = load()
+    return (config, []) if handed is None else app_upgrade.keep_former(config, handed)
+
+
+def _take_ground(config: Config, handed: Handover | None, stack: contextlib.ExitStack) -> _Ground:
+    """Make it, or take over what the former program of this process has left."""
+    if handed is None:
+        lock_fd = _only_supervisor(config)
+        stack.callback(os.close, lock_fd)
+        claim(RealFiles(), Layout(root=config.store.path), config.state.path).release()
+        listeners = Listeners(
+            [parse_listen(text) for text in config.serve.listen],
+            inherited_sockets(os.environ),
+            tls=[parse_listen(text) for text in config.serve.tls_listen],
+        )
+    else:
+        lock_fd = handed.lock_fd
+        stack.callback(os.close, lock_fd)
+        listeners = app_upgrade.take_listeners(config, handed)
+    stack.callback(listeners.close)
+    control: list[socket.socket] = []
+    if handed is not None:
+        control = app_upgrade.take_control(handed)
+    elif config.control.listen:
+        control = [open_control(parse_listen(config.control.listen))]
+    for sock in control:
+        stack.enter_context(sock)
+    if handed is None:
+        page = SharedPage.create(os.path.join(config.state.path, PAGE_NAME), _PAGE_SLOTS)
+    else:
+        page = app_upgrade.take_page(config, handed, _PAGE_SLOTS)
+    return _Ground(lock_fd=lock_fd, listeners=listeners, control=tuple(control), page=page)
 
 
 class _Programs:
@@ -124,10 +181,13 @@ class _Programs:
         listen: tuple[str, ...],
         loop_token: str,
         groups: ConfiguredGroups,
+        clients: ClientMemory | None,
     ) -> None:
+        self.clients = clients
         self.loop_token = loop_token
         self.groups = groups
         self.page = page
+        self._supervisor_pid = os.getpid()  # an upgrade does not change it
         self._control = control
         self._listen = listen
 
@@ -135,6 +195,8 @@ class _Programs:
         return _run(_worker(config, slot, station, self, ready))
 
     def run_keeper(self, config: Config, ready: Ready, *, is_first: bool) -> int:
+        # Until it can tell who dies (`orphan_event`): one to the whole group is not for the keeper.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         from mirror import app_keeper
 
         inherited = app_keeper.Inherited(
@@ -144,6 +206,7 @@ class _Programs:
             loop_token=self.loop_token,
             groups=self.groups.of(config),
             is_first=is_first,
+            supervisor_pid=self._supervisor_pid,
             ready=ready,
         )
         return _run(app_keeper.run_keeper(config, inherited))
@@ -196,13 +259,12 @@ async def _worker(
         tls=_tls_of(station),
         groups=groups,
         request_log=access_log,
+        clients=programs.clients,
     )
     stop = stop_event()
     client.start()
-    # Connections that come before the worker accepts wait in the sockets' queues.
-    ready()
     try:
-        await worker.run(stop)
+        await worker.run(stop, ready)
     finally:
         await client.aclose()
         if access_log is not None:
@@ -210,6 +272,15 @@ async def _worker(
         reader.close()
         counters.close()
     return 0
+
+
+def _client_memory(config: Config, events: EventLog) -> ClientMemory | None:
+    """Return what the workers count their clients in together, whether there are limits or not."""
+    try:
+        return ClientMemory(_PAGE_SLOTS, config.limits.tracked_clients)
+    except OSError as exc:
+        events.warning("client-memory-missing", reason=str(exc))
+        return None
 
 
 def _tls_of(station: Station) -> TlsListening | None:
@@ -238,14 +309,13 @@ def _loop_token(state_path: str) -> str:
     return token
 
 
-@contextlib.contextmanager
-def _only_supervisor(config: Config) -> Iterator[None]:
-    """Hold the state directory for this family of processes.
+def _only_supervisor(config: Config) -> int:
+    """Hold the state directory for this family of processes; return what must stay open.
 
     The children inherit the descriptor on purpose: workers that outlive a killed supervisor go on
     counting until they have drained, and nobody else may use their files before.
     """
-    path = os.path.join(config.state.path, _LOCK)
+    path = os.path.join(config.state.path, SUPERVISOR_LOCK)
     try:
         os.makedirs(config.state.path, mode=0o700, exist_ok=True)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -260,10 +330,11 @@ def _only_supervisor(config: Config) -> Iterator[None]:
         hint = "stop that one, or give this one another [state] path and [store] path"
         reason = "another running mirror owns it"
         raise StoreError(config.state.path, reason, hint=hint, noun="state") from exc
-    try:
-        yield
-    finally:
-        os.close(fd)
+    # For `rust-mirror upgrade`, which looks whether that process holds this file.
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+    return fd
 
 
 def _load_for_keeper() -> None:

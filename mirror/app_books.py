@@ -28,7 +28,7 @@ from mirror.clock import Clock
 from mirror.config import Config
 from mirror.events import EventLog
 from mirror.store.budget import footprint
-from mirror.store.eviction import policy_in_force
+from mirror.store.ranks_in_memory import ranks_in_force
 from mirror.store.state import STATE_NAME, StateDatabase
 from mirror.store.state_reader import StateReader
 
@@ -73,7 +73,7 @@ def _open_accounts(
     config: Config, state: StateDatabase, clock: Clock, events: EventLog
 ) -> ObjectAccounts:
     model = CurveModel(
-        policy=policy_in_force,
+        policy=ranks_in_force,
         footprint=footprint,
         sampled_objects=config.accounting.sampled_objects,
     )

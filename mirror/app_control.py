@@ -13,23 +13,28 @@ from typing import Any
 from mirror.accounting.groups import GroupTable
 from mirror.addresses import parse_listen
 from mirror.app_books import KeeperBooks
+from mirror.app_care import Care
 from mirror.clock import Clock
 from mirror.config import Config
+from mirror.control.care import CareView
 from mirror.control.dashboard import Dashboard, DashboardSource
 from mirror.control.hosts import AllowedHosts
 from mirror.control.metrics import MetricsEndpoint, MetricsSource
 from mirror.control.objects import ObjectSource
 from mirror.control.overview import OverviewSource, RecentEvents
+from mirror.control.recovery import RecoveryView
 from mirror.control.savings import Savings
 from mirror.control.server import ControlServer
 from mirror.control.status import KeeperView, StatusSource, build_status
 from mirror.control.traffic import traffic_of
 from mirror.control.trust import TrustView
+from mirror.control.verbs import Verbs, VerbSource
 from mirror.events import EventLog
 from mirror.fill.filler import Filler
 from mirror.fill.server import KeeperServer
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
+from mirror.store.state_loss import lost_at
 from mirror.store.store import Store
 from mirror.upstream.pools import Pools
 
@@ -51,6 +56,7 @@ class KeeperParts:
     filler: Filler
     server: KeeperServer
     groups: GroupTable
+    care: Care
 
 
 def make_control(parts: KeeperParts) -> ControlServer:
@@ -61,6 +67,15 @@ def make_control(parts: KeeperParts) -> ControlServer:
         _hosts(parts.config),
         dashboard=_dashboard(parts, status),
         metrics=_metrics(parts, status),
+        verbs=Verbs(
+            VerbSource(
+                store=parts.store,
+                page=parts.page,
+                clock=parts.clock,
+                events=parts.events,
+                is_repairing=lambda: parts.store.repair.is_open,
+            )
+        ),
     )
 
 
@@ -77,6 +92,13 @@ def _status_source(parts: KeeperParts) -> StatusSource:
             upstreams=lambda: _upstreams(parts.pools),
             channels=parts.books.state.channels,
             trust=TrustView(filler=parts.filler, quarantine=parts.store.quarantined),
+            trouble=parts.store.trouble,
+            recovery=RecoveryView(
+                repair=parts.store.repair, state_lost_at=lost_at(parts.books.state)
+            ),
+            care=CareView(
+                scrub=parts.care.scrub, healer=parts.care.healer, checks=parts.store.scrubber
+            ),
         ),
     )
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import os
 import socket
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirror.accounting.access_log import open_access_log
 from mirror.accounting.configured import configured_layout
@@ -28,8 +29,8 @@ from mirror.accounting.groups import GroupTable
 from mirror.accounting.keeper_totals import CountingEvents, KeeperTotals
 from mirror.accounting.traffic import UpstreamTraffic
 from mirror.app_books import KeeperBooks, open_books
-from mirror.app_control import KeeperParts, make_control
-from mirror.child import CONTROL_SOCKET, KEEPER_SOCKET, stop_event
+from mirror.app_care import CareParts, open_care
+from mirror.child import CONTROL_SOCKET, KEEPER_END, KEEPER_SOCKET, orphan_event, stop_event
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
 from mirror.errors import ConfigError
@@ -38,17 +39,24 @@ from mirror.fill.disowned import withdraw_disowned
 from mirror.fill.filler import Filler
 from mirror.fill.release_key import check_key_file
 from mirror.fill.server import KeeperServer
+from mirror.jobs.repairing import keep_repaired
 from mirror.loops import find_loops
 from mirror.route.route import UpstreamName
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
+from mirror.store.state_loss import is_there, note_loss
 from mirror.store.store import Store
 from mirror.supervisor.children import Ready
 from mirror.upstream.pools import open_pools
 
+if TYPE_CHECKING:
+    from mirror.app_control import KeeperParts
+
 BEAT_S = 0.25
 SWEEP_S = 3600.0
+ORPHAN_LOOK_S = 0.25  # longer than a worker takes to connect to a keeper that has just come
+ORPHAN_GRACE_S = 2.0  # beyond the workers' own deadline
 LOOP_CHECK_S = 2.0  # how long a start waits for the resolver; without a network it answers late
 
 
@@ -65,34 +73,54 @@ class Inherited:
     loop_token: str
     groups: GroupTable
     is_first: bool
+    supervisor_pid: int
     ready: Ready
 
 
 async def run_keeper(config: Config, inherited: Inherited) -> int:
-    """Serve the workers until SIGTERM.
+    """Serve the workers until `KEEPER_END`; orphaned, as long as workers drain.
 
     Raises: StoreError, ConfigError for what makes this keeper useless.
     """
     events = open_events("keeper", config.state.path)
-    stop = stop_event()
+    stop, orphaned = stop_event(KEEPER_END), orphan_event(inherited.supervisor_pid)
     async with contextlib.AsyncExitStack() as stack:
         beating = asyncio.create_task(_beat(inherited.page), name="heartbeat")
         stack.push_async_callback(_cancel, beating)
         loop_check = asyncio.create_task(_find_loops(config, inherited, events), name="loop check")
         stack.push_async_callback(_cancel, loop_check)
-        await _open(config, inherited, events, stack)
+        server = await _open(config, inherited, events, stack)
         # What lives from here on is per request; the collector need not look at the rest again.
         gc.freeze()
         if inherited.is_first:
             await _refuse_loops(loop_check)
         inherited.ready()
-        await stop.wait()
+        await _stay(stop, orphaned, server, config.serve.drain_timeout)
     return 0
+
+
+async def _stay(
+    stop: asyncio.Event, orphaned: asyncio.Event, server: KeeperServer, drain_s: float
+) -> None:
+    """Return when the keeper shall end: told so, or orphaned and no worker drains any more."""
+    told = asyncio.create_task(stop.wait(), name="told to end")
+    alone = asyncio.create_task(orphaned.wait(), name="orphaned")
+    try:
+        await asyncio.wait((told, alone), return_when=asyncio.FIRST_COMPLETED)
+        limit_s = drain_s + ORPHAN_GRACE_S
+        while not told.done() and limit_s > 0:
+            limit_s -= ORPHAN_LOOK_S
+            await asyncio.wait((told,), timeout=ORPHAN_LOOK_S)
+            if not server.connections:
+                return
+    finally:
+        await _cancel(told)
+        await _cancel(alone)
 
 
 async def _open(
     config: Config, inherited: Inherited, events: EventLog, stack: contextlib.AsyncExitStack
-) -> None:
+) -> KeeperServer:
     clock, state_path = SystemClock(), config.state.path
     started_at = clock.now()
     counters, traffic = _open_counters(config, inherited, clock, events, stack)
@@ -100,17 +128,19 @@ async def _open(
     events = CountingEvents(events, totals)
     await _check_key_file(config, inherited, events)
     store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events, totals)
-    stack.callback(store.close)
-    sweeping = asyncio.create_task(_expire_quarantine(store), name="quarantine")
-    stack.push_async_callback(_cancel, sweeping)
+    _look_after(store, events, stack)
     reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
+    has_state = is_there(state_path)
     books = await open_books(config, counters.layout, clock, events, stack)
     state = books.state
+    if not has_state and store.has_objects:
+        await asyncio.to_thread(note_loss, state, clock, events)
     await asyncio.to_thread(withdraw_disowned, store, state, events)
     pools = open_pools(
-        config.upstream, own_token=inherited.loop_token, meter=traffic, clock=clock, log=events
-    )
+        config.upstream, own_token=inherited.loop_token, meter=traffic, clock=clock, log=events,
+        queue_wait_s=float(config.limits.queue_wait), tally=totals,
+    )  # fmt: skip
     stack.push_async_callback(pools.aclose)
     by_name = {name: pools[name.value] for name in UpstreamName}
     filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state, tally=totals)
@@ -118,26 +148,43 @@ async def _open(
     await filler.reprove()
     server = await _serve_workers(filler, books, state_path, events, stack)
     books.bookkeeper.start()
-    control = make_control(
-        KeeperParts(
-            config=config,
-            page=inherited.page,
-            clock=clock,
-            events=events,
-            listen=inherited.listen,
-            started_at=started_at,
-            store=store,
-            reader=reader,
-            books=books,
-            pools=pools,
-            filler=filler,
-            server=server,
-            groups=inherited.groups,
-        )
+    care = open_care(
+        CareParts(
+            config=config, store=store, filler=filler, clock=clock, events=events, totals=totals
+        ),
+        stack,
     )
+    # Much of what this process imports is the control plane's; no miss waits for that.
+    await asyncio.to_thread(importlib.import_module, "mirror.app_control")
+    from mirror.app_control import KeeperParts
+
+    parts = KeeperParts(
+        config=config, page=inherited.page, clock=clock, events=events, listen=inherited.listen,
+        started_at=started_at, store=store, reader=reader, books=books, pools=pools,
+        filler=filler, server=server, groups=inherited.groups, care=care,
+    )  # fmt: skip
+    await _start_control(parts, inherited.control, stack)
+    return server
+
+
+def _look_after(store: Store, events: EventLog, stack: contextlib.AsyncExitStack) -> None:
+    """Begin what is done for an open store as long as it is open; `stack` closes it."""
+    stack.callback(store.close)
+    repairing = asyncio.create_task(keep_repaired(store.repair, events), name="repair")
+    stack.push_async_callback(_cancel, repairing)
+    sweeping = asyncio.create_task(_expire_quarantine(store), name="quarantine")
+    stack.push_async_callback(_cancel, sweeping)
+
+
+async def _start_control(
+    parts: KeeperParts, listeners: tuple[socket.socket, ...], stack: contextlib.AsyncExitStack
+) -> None:
+    from mirror.app_control import make_control
+
+    control = make_control(parts)
     stack.push_async_callback(control.aclose)
-    await control.start(os.path.join(state_path, CONTROL_SOCKET), inherited.control)
-    events.info("control-ready", listen=control.bound)
+    await control.start(os.path.join(parts.config.state.path, CONTROL_SOCKET), listeners)
+    parts.events.info("control-ready", listen=control.bound)
 
 
 async def _serve_workers(
@@ -175,7 +222,14 @@ def _open_store(
     config: Config, page: SharedPage, clock: Clock, events: EventLog, totals: KeeperTotals
 ) -> Store:
     return Store.open(
-        config.store, config.state, RealFiles(), clock, page, log=events, tally=totals
+        config.store,
+        config.state,
+        RealFiles(),
+        clock,
+        page,
+        log=events,
+        tally=totals,
+        repairs_later=True,
     )
 
 

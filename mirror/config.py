@@ -118,7 +118,9 @@ class Limits(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ipv6_prefix: int = 64  # a customer's own network (RFC 6177)
     exempt: tuple[str, ...] = ()  # CIDRs that are not limited; loopback and proxies never are
     tracked_clients: int = 16384  # remembered at once; the one seen longest ago is forgotten
-    queued_misses: int = 4096  # per worker that wait for the keeper; more are answered 503
+    # Per worker that wait for the keeper; more are answered 503. As many as max_connections, so
+    # that it bounds the streams of HTTP/2 (measured: a miss that waits and follows holds 21 KB).
+    queued_misses: int = 8192
     # A miss that waits longer for a place at its upstream is answered 503; cargo waits 30 s.
     queue_wait: Duration = Duration(20)
 
@@ -195,7 +197,7 @@ class Upstream(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     failover_hold: Duration = Duration(10)  # a URL that recovered proves itself so long first
     # No first byte for so long: the next URL (or the same one anew) is asked too; 0: never.
     hedge_after: DurationOrZero = DurationOrZero(2)
-    hedge_percent: int = 5  # of the requests of 10 s may be such second ones
+    hedge_percent: int = 5  # of the requests may be such second ones; up to 10 are saved up
     hold: Duration = Duration(20)  # a skewed channel is retried so long, then 503; cargo waits 30 s
     releases: Releases = Releases()
     crates: Crates = Crates()

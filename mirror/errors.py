@@ -93,10 +93,23 @@ class UpstreamError(MirrorError):
         self.retry_after_s = retry_after_s
 
 
+class DiskTrouble(enum.Enum):
+    """What ails the disk below the store, so that nothing can be stored at the moment."""
+
+    FULL = "disk-full"
+    FAILING = "disk-error"
+    READ_ONLY = "read-only"
+    OPEN_FILES = "open-files"
+    MISSING = "directory-missing"
+    FLOOR = "free-floor"
+    INODES = "free-inodes"
+
+
 class StoreError(MirrorError):
     """The local store cannot do what was asked: disk full, I/O error, wrong owner or format.
 
-    `noun` is "state" for paths below the state directory.
+    `noun` is "state" for paths below the state directory. `trouble` None: it is about this object
+    or call, others need not meet it.
     """
 
     def __init__(
@@ -107,10 +120,12 @@ class StoreError(MirrorError):
         hint: str = "",
         retryable: bool = True,
         noun: str = "store",
+        trouble: DiskTrouble | None = None,
     ) -> None:
         super().__init__(
             f"{noun} {source}: {reason}", source=source, retryable=retryable, status=503, hint=hint
         )
+        self.trouble = trouble
 
 
 class VerificationError(MirrorError):

@@ -33,11 +33,19 @@ HINTS: Final[dict[str, str]] = {
     "process-died": "it was started again; if it repeats, look in the kernel log for the "
     "out-of-memory killer, and report the lines before this one",
     "process-failed": _BUG,
+    "client-memory-missing": "lower [limits] tracked_clients or free memory, then restart; until then "
+    "each worker applies [limits] by itself",
     "process-refused": "repair what the reason names, then reload or restart",
     "process-hung": "it was killed and started again; if it repeats, look for a disk or network "
     "file system that hangs",
     "process-silent": "it is replaced; if it repeats, the machine is short of CPU or its disk "
     "hangs",
+    "process-keeps-dying": "it is started again once a second, which is told less loudly; the "
+    "process-failed or process-refused events before this one name the cause",
+    "process-not-started": "free memory, or raise the limits of processes and open files "
+    "(TasksMax=, LimitNOFILE= of systemd); it is tried again every second, the others go on",
+    "upgrade-refused": "the running version goes on; repair what the reason names, then send "
+    "SIGUSR2 again; `rust-mirror config check` tells what is wrong with a configuration",
     "start-refused": "repair what the process-refused event before this one names, then start",
     "successor-failed": "the former process goes on; repair what the event before this one names, "
     "then reload",
@@ -70,12 +78,14 @@ HINTS: Final[dict[str, str]] = {
     "content-refused": _PROOF,
     "proof-refused": _PROOF,
     "upstream-checksum-differs": _PROOF,
+    "upstream-circuit-opened": "look at the upstream, and at the network between: it is left alone "
+    "and tried by one request at a time; what is stored is served meanwhile",
     "channel-refused": "look at the channel at upstream: its signature does not vouch for its "
     "manifest; the last good one is served",
     "rustup-release-rollback": "look at upstream: it names an older rustup than it has had; the "
     "newer one is served",
     "blob-condemned": "check the disk (smartctl, kernel messages): a stored file changed; it is "
-    "fetched anew when it is asked for",
+    "fetched anew",
     "crate-reregistered": "look at the crate at crates.io: other bytes stand under a version that "
     "was deleted before",
     "crate-record-damaged": "restore the state directory from a backup, or remove the record; the "
@@ -96,12 +106,19 @@ HINTS: Final[dict[str, str]] = {
     "no-room": "raise [store] budget, or pin less",
     "pass-through": "raise [store] budget or max_object, or make room on the disk: the object was "
     "served, but not kept",
-    "body-cut-by-store": _DISK,
+    "body-left-by-store": _DISK,
     "not-attested": _DISK,
     "not-quarantined": _DISK,
     "not-coded": _DISK,
+    "not-scrubbed": _DISK,
+    "scrub-waits": _DISK,
+    "not-healed": "nothing, if upstream is away: it is fetched when it is asked for; else see the "
+    "reason",
     "index-damaged": "check the disk (smartctl, kernel messages); the index is made anew from the "
     "stored files",
+    "index-not-repaired": _DISK,
+    "state-lost": "restore state.db from a backup if there is one; else nothing: the ledger, the "
+    "newest date per channel and the histories of crates begin anew, stored objects stay verified",
     "crate-memory-not-written": _STATE_DISK,
     # upstream
     "upstream-failed": "if it lasts, look at the network, the egress proxy and upstream's status "
@@ -117,13 +134,17 @@ HINTS: Final[dict[str, str]] = {
     "range-crashed": _BUG,
     "check-crashed": _BUG,
     "coding-crashed": _BUG,
+    "scrub-crashed": _BUG,
+    "verb-crashed": _BUG,
+    "heal-crashed": _BUG,
 }
 
 NEEDS_NOBODY: Final[dict[str, str]] = {
     "request-refused": "a client sent what is no valid request; told to help its owner",
     "stop-forced": "somebody asked for it by a second signal",
     "release-accepted": "[trust] accept says so; told because it is an exception",
-    "index-rebuilt": "the end of what index-damaged began",
+    "index-repair-begun": "a lost index or a power cut; `rust-mirror status` shows how far it is, "
+    "index-rescanned tells its end",
     "channel-skew": "upstream is in the middle of a release; the last good one is served meanwhile",
     "manifest-not-read": "the .sha256 files vouch instead",
     "upstream-changed": "another version came while one was fetched; it is asked for again",

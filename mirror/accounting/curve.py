@@ -13,10 +13,10 @@ Rules:
 5. A store that became too coarse halves its scale (`small_store`, rule 7) after a day in which no
    worker left anything out, and counts what that adds a day later.
 
-Bounds: memory about 0.3 KB for each sampled object; time about 1.5 us for each use, and for each
-small store that samples it what `small_store` says. In all 4 to 9 us when scales have settled; up
-to 25 us while they rise, as in a large site's first 30,000 uses, or where the store is so small
-that most of it is sampled (`python -m benchmarks.curve`).
+Bounds: memory about 0.3 KB for each sampled object and 0.3 KB for each ghost, of which there are at
+most twice as many; time about 1.5 us for each use, and for each small store that samples it what
+`small_store` says. Up to 80 us in all while scales rise, as in a large site's first 30,000 uses, or
+where the store is so small that most of it is sampled (`python -m benchmarks.curve`).
 
 Units: bytes, Unix milliseconds.
 Runs in: keeper. Pure.

@@ -37,7 +37,7 @@ VERIFICATION_EVENTS = frozenset(
 
 
 class KeeperTotals:
-    """Implements `store.tally.StoreTally` and `fill.flights.FlightTally`."""
+    """Implements `StoreTally`, `FlightTally`, `ScrubTally` and `HealTally` of other rooms."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -59,6 +59,16 @@ class KeeperTotals:
 
     def quarantined(self) -> None:
         self.add("quarantined")
+
+    def scrubbed(self, blobs: int, size_bytes: int) -> None:
+        self.add("scrubbed_blobs", blobs)
+        self.add("scrubbed_bytes", size_bytes)
+
+    def scrub_found(self, blobs: int) -> None:
+        self.add("scrub_found", blobs)
+
+    def healed(self) -> None:
+        self.add("healed")
 
     def flight_ended(self, *, is_failed: bool) -> None:
         self.add("flights")

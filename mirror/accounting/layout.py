@@ -79,6 +79,11 @@ LATENCY_COLUMNS = (*(f"le_{bound:g}" for bound in LATENCY_BOUNDS_S), "le_inf", "
 TOTALS = (
     "connections_accepted",
     "connections_turned_away",  # over max_connections or max_connections_per_client
+    "connections_made_room",  # idle ones, closed for others over max_connections
+    "limited_requests",  # answered 429: over [limits] client_requests
+    "limited_at_once",  # answered 429: over [limits] client_streams
+    "paced_responses",  # that waited for [limits] client_rate
+    "misses_turned_away",  # over [limits] queued_misses
     "connections_http2",
     "tls_handshakes",
     "tls_handshakes_failed",
@@ -101,6 +106,15 @@ TOTALS = (
     "published_bytes",
     "flights",
     "flights_failed",
+    "upstream_circuits_opened",
+    "upstream_hedges",  # second requests, because a head was slow
+    "upstream_hedges_won",
+    "upstream_waits",  # for a place at a gate, or a turn in the request budget
+    "upstream_waits_refused",  # the queue was full, or the wait too long
+    "scrubbed_blobs",
+    "scrubbed_bytes",
+    "scrub_found",  # blobs that the scrub condemned, or found missing
+    "healed",  # keys fetched anew after their blob was condemned
 )
 
 CellName = tuple[str, ...]  # section, one name per dimension, column

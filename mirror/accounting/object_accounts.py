@@ -40,7 +40,6 @@ from mirror.accounting.history import CurvePoint, Step
 from mirror.accounting.ledger import LedgerDatabase
 from mirror.accounting.ledger_tables import Statement
 from mirror.accounting.objects import ObjectDays, expire_objects
-from mirror.accounting.small_store import StoreState
 from mirror.accounting.uses import LeftOut, Use
 from mirror.clock import Clock
 from mirror.events import EventLog
@@ -78,7 +77,7 @@ class ObjectAccounts:
         saved_at = read_saved_at(database)
         self._faded_at = now if saved_at is None else min(saved_at, now)
         self._saved_at = saved_at or 0.0
-        self._curve = Curve(plan.curve, sizes_around(plan.budget_bytes), self._read_states())
+        self._curve = self._read_curve()
         self._is_changed = self._is_unsaved = False
 
     def __repr__(self) -> str:
@@ -161,15 +160,16 @@ class ObjectAccounts:
         before_day = _day_of(now - self._plan.days_kept_s)
         return [*expire_objects(before_day), *expire_downloads(before_day)]
 
-    def _read_states(self) -> list[StoreState]:
+    def _read_curve(self) -> Curve:
+        sizes = sizes_around(self._plan.budget_bytes)
         try:
-            return read_states(self._database)
+            return Curve(self._plan.curve, sizes, read_states(self._database))
         except ValueError as exc:
             self._log.warning(
                 "curve-begins-anew", reason=str(exc),
                 hint="nothing to do: the miss-ratio curve is there again after some requests",
             )  # fmt: skip
-            return []
+            return Curve(self._plan.curve, sizes)
 
 
 def _day_of(now: float) -> int:

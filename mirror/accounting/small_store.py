@@ -15,8 +15,8 @@ Rules:
    halves its scale. What is sampled by that alone was perhaps there before: it is admitted, and
    takes the room that the others have given up, but counts for nothing until `count_all`.
 
-Cost: 0.3 us for a request of a blob that is held, 1 to 2 us for another one; rule 3 takes 2 ms
-for 4,000 blobs.
+Cost: 0.3 us for a request of a blob that was used within `ONE_USE_MS`, 5 to 9 us for another one
+(its rank changes, or it comes and others go); rule 3 takes 2 ms for 4,000 blobs.
 
 Units: bytes; requests and bytes are sums of weights, hence not whole.
 Runs in: keeper. Pure.
@@ -24,14 +24,16 @@ Runs in: keeper. Pure.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
+from mirror.accounting.by_rank import ByRank
 from mirror.accounting.history import CurvePoint
 from mirror.accounting.sampling import EVEN_BYTES, limit_bytes, weight
 
+# As `store.eviction.ONE_USE_MS`, which this room does not import; a test compares them.
+ONE_USE_MS = 5000
 _KEPT_OF_FULL = 0.75  # rule 3; less is coarser, more is looked through oftener
 _COARSE_BELOW = 0.25  # rule 7; half the scale doubles what is held, at most
 
@@ -54,7 +56,7 @@ class Ask(NamedTuple):
 @dataclass(slots=True)  # positional: by keyword making one takes half as long again
 class SampledBlob:
     """A held blob. `freed_bytes`: of all that it stands for; so `weight` for its requests, 0 while
-    it does not count (rule 7)."""
+    it does not count (rule 7). `turn` is of the order of ranks."""
 
     digest: bytes  # of the key: what tells blobs apart here
     length_bytes: int
@@ -62,14 +64,27 @@ class SampledBlob:
     weight: float
     freed_bytes: int
     used_at_ms: int
+    rank_ms: int
+    is_on_probation: bool
+    turn: int = 0
 
 
 class VictimPolicy(Protocol):
-    """As `store.eviction.EvictionPolicy`."""
+    """As `store.ranks_in_memory.RanksInMemory`."""
+
+    def place(self, digest: bytes, store_part: float, now_ms: int) -> tuple[int, bool]: ...
+
+    def rank_of_use(self, rank_ms: int, now_ms: int) -> int: ...
 
     def choose_victims(
         self, coldest_first: Iterable[SampledBlob], needed_bytes: int
     ) -> list[SampledBlob]: ...
+
+    def gone(self, victims: Sequence[SampledBlob], blobs_left: int) -> None: ...
+
+    def state(self) -> bytes: ...
+
+    def restore(self, state: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,25 +127,28 @@ class KnownBlob:
     digest: bytes
     length_bytes: int
     used_at_ms: int
+    rank_ms: int
+    is_on_probation: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreState:
     """All that a small store knows; `blobs` coldest first. `counted_scale_bytes` is larger than
-    `scale_bytes` while rule 7 is under way, else the same."""
+    `scale_bytes` while rule 7 is under way, else the same. `memory` is the policy's."""
 
     size_bytes: int
     scale_bytes: int = 0
     counted_scale_bytes: int = 0
     sums: HitSums = field(default_factory=HitSums)
     blobs: tuple[KnownBlob, ...] = ()
+    memory: bytes = b""
 
 
 class SmallStore:
     """A simulated store; `state` says its size and what it goes on with."""
 
-    __slots__ = ("_model", "_policy", "_residents", "_used_bytes", "counted_scale_bytes",
-                 "scale_bytes", "size_bytes", "sums")  # fmt: skip
+    __slots__ = ("_model", "_order", "_policy", "_residents", "_used_bytes",
+                 "counted_scale_bytes", "scale_bytes", "size_bytes", "sums")  # fmt: skip
 
     def __init__(self, model: StoreModel, state: StoreState) -> None:
         self.size_bytes = state.size_bytes
@@ -139,13 +157,16 @@ class SmallStore:
         self.sums = replace(state.sums)
         self._model = model
         self._policy = model.policy()
-        self._residents: OrderedDict[bytes, SampledBlob] = OrderedDict()  # coldest first
+        self._policy.restore(state.memory)
+        self._residents: dict[bytes, SampledBlob] = {}
+        self._order: ByRank[SampledBlob] = ByRank()
         self._used_bytes = 0
         for known in state.blobs:
             limit = limit_bytes(known.digest, known.length_bytes)
-            self._residents[known.digest] = SampledBlob(
-                known.digest, known.length_bytes, limit, 0.0, 0, known.used_at_ms
-            )
+            self._keep(SampledBlob(
+                known.digest, known.length_bytes, limit, 0.0, 0, known.used_at_ms, known.rank_ms,
+                known.is_on_probation,
+            ))  # fmt: skip
         self._reweigh()
 
     def __repr__(self) -> str:
@@ -179,8 +200,8 @@ class SmallStore:
                 continue
             blob = residents.get(digest)
             if blob is not None and blob.length_bytes == length:
-                residents.move_to_end(digest)
-                blob.used_at_ms = now_ms
+                if now_ms - blob.used_at_ms >= ONE_USE_MS:
+                    self._rerank(blob, now_ms)
                 hits += blob.weight * requests
                 hit_bytes += blob.weight * content_bytes
                 continue
@@ -193,7 +214,11 @@ class SmallStore:
                 freed_bytes = self._freed_bytes(length, footprint_bytes)
             missing = requests
             if self._make_room(freed_bytes):
-                residents[digest] = SampledBlob(digest, length, limit, counted, freed_bytes, now_ms)
+                part = freed_bytes / self.size_bytes
+                rank_ms, is_new = self._policy.place(digest, part, now_ms)
+                self._keep(SampledBlob(
+                    digest, length, limit, counted, freed_bytes, now_ms, rank_ms, is_new
+                ))  # fmt: skip
                 self._used_bytes += freed_bytes
                 if requests > 1:  # rule 5
                     missing = 1
@@ -214,6 +239,7 @@ class SmallStore:
         self.counted_scale_bytes = max(self.counted_scale_bytes, scale_bytes)
         for blob in [each for each in self._residents.values() if each.limit_bytes < scale_bytes]:
             del self._residents[blob.digest]
+            self._order.take(blob)
         self._reweigh()
 
     def lower_scale(self) -> None:
@@ -244,11 +270,13 @@ class SmallStore:
             sums=replace(self.sums),
             blobs=tuple(
                 KnownBlob(
-                    digest=blob.digest, length_bytes=blob.length_bytes, used_at_ms=blob.used_at_ms
+                    digest=blob.digest, length_bytes=blob.length_bytes, used_at_ms=blob.used_at_ms,
+                    rank_ms=blob.rank_ms, is_on_probation=blob.is_on_probation,
                 )
-                for blob in self._residents.values()
+                for blob in self._order
             ),
-        )
+            memory=self._policy.state(),
+        )  # fmt: skip
 
     def _counted_weight(self, length_bytes: int, limit: int) -> float:
         scale = self.counted_scale_bytes
@@ -264,14 +292,28 @@ class SmallStore:
         shortfall = self._used_bytes + freed_bytes - self.size_bytes
         return shortfall <= 0 or self._evict(shortfall)
 
+    def _keep(self, blob: SampledBlob) -> None:
+        self._residents[blob.digest] = blob
+        self._order.put(blob)
+
+    def _rerank(self, blob: SampledBlob, now_ms: int) -> None:
+        self._order.take(blob)
+        blob.used_at_ms = now_ms
+        blob.rank_ms = self._policy.rank_of_use(blob.rank_ms, now_ms)
+        blob.is_on_probation = False
+        self._order.put(blob)
+
     def _forget(self, blob: SampledBlob) -> None:
         del self._residents[blob.digest]
+        self._order.take(blob)
         self._used_bytes -= blob.freed_bytes
 
     def _evict(self, needed_bytes: int) -> bool:
-        victims = self._policy.choose_victims(self._residents.values(), needed_bytes)
+        victims = self._policy.choose_victims(self._order, needed_bytes)
         for victim in victims:
             self._forget(victim)
+        if victims:
+            self._policy.gone(victims, len(self._residents))
         return bool(victims)
 
     def _let_go(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from mirror.cli.options import config_options, sources_of
+from mirror.supervisor.upgrade import TRIAL_FLAG
 
 
 @click.command()
@@ -21,7 +22,10 @@ from mirror.cli.options import config_options, sources_of
     multiple=True,
     help="Address for clients, as 0.0.0.0:8080 or [::]:8080. May be repeated.",
 )
-def serve(config_file: Path | None, settings: tuple[str, ...], listen: tuple[str, ...]) -> int:
+@click.option(TRIAL_FLAG, "running", default="", hidden=True)  # what a running mirror asks with
+def serve(
+    config_file: Path | None, settings: tuple[str, ...], listen: tuple[str, ...], running: str
+) -> int:
     """Run the mirror until SIGTERM or Ctrl-C.
 
     \b
@@ -30,6 +34,8 @@ def serve(config_file: Path | None, settings: tuple[str, ...], listen: tuple[str
       HUP          read configuration and certificate again, replace workers one by one,
                    then the keeper; what is wrong changes nothing
       TTIN, TTOU   one worker more, one fewer
+      USR2         upgrade in place: the version on disk takes over every socket;
+                   one that cannot start changes nothing
     \b
     Examples:
       rust-mirror serve
@@ -44,4 +50,4 @@ def serve(config_file: Path | None, settings: tuple[str, ...], listen: tuple[str
     sources = sources_of(config_file, settings)
     if listen:
         sources.flags["serve.listen"] = ",".join(listen)
-    return serve_until_stopped(lambda: sources.load_usable().config)
+    return serve_until_stopped(lambda: sources.load_usable().config, running=running)

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mirror.cli.status_care import care_lines
+from mirror.cli.status_recovery import recovery_lines
 from mirror.cli.status_trust import print_trust
 from mirror.cli.tables import printable, size_text, span_text, traffic_table
 
@@ -29,6 +31,13 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
     used = size_text(store["used_bytes"]) if "used_bytes" in store else "unknown (keeper away)"
     budget = size_text(store["budget_bytes"])
     console.print(f"store {escape(store['path'])}: {used} of {budget}")
+    if not store.get("is_storing", True):
+        console.print(f"[bold]STORES NOTHING[/]: {escape(_trouble_line(store))}", soft_wrap=True)
+    for line in recovery_lines(document):
+        console.print(line, soft_wrap=True)
+    if "scrub" in document:
+        for line in care_lines(document["scrub"], datetime.now(UTC).timestamp()):
+            console.print(line, soft_wrap=True)
     console.print(_processes(document["processes"]))
     if "upstreams" in document:
         console.print(_upstreams(document["upstreams"], datetime.now(UTC).timestamp()))
@@ -41,6 +50,13 @@ def print_status(document: dict[str, Any], console: Console | None = None) -> No
     console.print(traffic_table(document["traffic"], "traffic since the state directory was made"))
     for event in document["events"][-_SHOWN_EVENTS:]:
         console.print(escape(_line(event)), soft_wrap=True)
+
+
+def _trouble_line(store: dict[str, Any]) -> str:
+    trouble = store["trouble"]
+    since = span_text(max(0.0, datetime.now(UTC).timestamp() - trouble["began_at"]))
+    told = f"{trouble['kind']} for {since}, bodies pass through"
+    return printable(f"{told}; {trouble['reason']} ({trouble['hint']})")
 
 
 def _other_channels(document: dict[str, Any]) -> dict[str, str]:
@@ -80,8 +96,12 @@ def _state(health: dict[str, Any]) -> str:
     rests_for_s = health["rests_for_s"]
     if health["is_left_alone"]:
         return f"NOT ASKED for {rests_for_s:.0f} s: it said so"
+    if health["circuit"] == "open":
+        return f"CIRCUIT OPEN, tried again in {rests_for_s:.0f} s"
+    if health["circuit"] == "half-open":
+        return "CIRCUIT HALF-OPEN, one request at a time"
     if not health["is_failing"]:
-        return "ok"
+        return "ok" if health["is_preferred"] else "ok again, on trial"
     return f"FAILING, asked last for {rests_for_s:.0f} s" if rests_for_s else "FAILING"
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mirror.accounting.layout import LATENCY_COLUMNS, OTHER, CellName
+from mirror.control.care import CareFigures
 
 # Beyond it configured URLs are told together: each is some ten series.
 SHOWN_URLS = 16
@@ -62,6 +63,8 @@ class UpstreamFigures:
     url: str
     is_failing: bool
     is_left_alone: bool
+    circuit: str  # a word of `upstream.breaker.Circuit`
+    is_preferred: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class StoreFigures:
     budget_bytes: int
     quarantine_count: int
     quarantine_bytes: int
+    trouble: str = ""  # a word of `errors.DiskTrouble`; "": what comes is stored
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,7 @@ class Snapshot:
     held: int
     processes: Sequence[ProcessFigures]
     open_files_limit: int
+    care: CareFigures | None = None
 
     @property
     def shown_groups(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from mirror.accounting.layout import CLASSES, OTHER, OUTCOMES, Path
-from mirror.control.metric import Kind, Metric, ProcessFigures, Row, Snapshot, Sums
+from mirror.control.metric import Kind, Metric, ProcessFigures, Row, Snapshot, Sums, UpstreamFigures
+from mirror.control.metric_care import CARE_METRICS
 
 PREFIX: Final = "rust_mirror_"
 
@@ -93,6 +94,14 @@ def _by_url(name: str, help: str, column: str) -> Metric:
     return _counter(name, help, rows, "url")
 
 
+def _of_urls(name: str, help: str, claim: Callable[[UpstreamFigures], bool]) -> Metric:
+    def rows(snapshot: Snapshot) -> Iterator[Row]:
+        for each in snapshot.upstreams:
+            yield (each.pool, each.url), float(claim(each))
+
+    return _gauge(name, help, rows, "pool", "url")
+
+
 def _latencies(snapshot: Snapshot) -> Iterator[Row]:
     if snapshot.sums is None:
         return
@@ -165,23 +174,41 @@ _UPSTREAM: Final = (
     _by_url("upstream_retried", "Requests that repeat a failed one.", "retried"),
     _by_url("upstream_throttled", "Answers that ask for less (429).", "throttled"),
     _by_url("upstream_failed", "Requests without a usable answer.", "failed"),
-    _gauge(
+    _of_urls(
         "upstream_healthy",
         "1 unless the last thing this URL did was to fail; by pool and URL.",
-        lambda snapshot: [
-            ((each.pool, each.url), float(not each.is_failing)) for each in snapshot.upstreams
-        ],
-        "pool",
-        "url",
+        lambda each: not each.is_failing,
     ),
-    _gauge(
+    _of_urls(
         "upstream_left_alone",
         "1 while this URL is not asked because it wanted to be left alone (429 with Retry-After).",
-        lambda snapshot: [
-            ((each.pool, each.url), float(each.is_left_alone)) for each in snapshot.upstreams
-        ],
-        "pool",
-        "url",
+        lambda each: each.is_left_alone,
+    ),
+    _of_urls(
+        "upstream_circuit_open",
+        "1 while this URL is left alone after [upstream] breaker_failures, but for a probe.",
+        lambda each: each.circuit != "closed",
+    ),
+    _of_urls(
+        "upstream_preferred",
+        "0 while this URL is asked after the others of its pool: it failed, or proves itself.",
+        lambda each: each.is_preferred,
+    ),
+    _total("upstream_circuits_opened", "How often a circuit opened, failed probes too."),
+    _total(
+        "upstream_hedges",
+        "Second requests, sent because a first byte was slow ([upstream] hedge_after).",
+    ),
+    _total("upstream_hedges_won", "Second requests that were answered first."),
+    _total(
+        "upstream_waits",
+        "Requests that waited: for a place at a gate ([upstream] max_fills, max_connections), or"
+        " for a turn in the budget (max_requests).",
+    ),
+    _total(
+        "upstream_waits_refused",
+        "Requests that were refused instead: too many waited, or it took longer than [limits]"
+        " queue_wait.",
     ),
 )
 _STORE: Final = (
@@ -191,6 +218,12 @@ _STORE: Final = (
         lambda snapshot: snapshot.store.used_bytes,
     ),
     _one("store_budget_bytes", "[store] budget.", lambda snapshot: snapshot.store.budget_bytes),
+    _gauge(
+        "store_storing",
+        "0 while the disk takes nothing and bodies pass through; the reason says why.",
+        lambda snapshot: [((snapshot.store.trouble,), float(not snapshot.store.trouble))],
+        "reason",
+    ),
     _gauge(
         "filesystem_free_bytes",
         "Free bytes of the file system that a directory (store, state) is on.",
@@ -241,6 +274,25 @@ _CONNECTIONS: Final = (
     _total(
         "connections_turned_away",
         "Client connections closed at once: over [serve] max_connections, or a client's share.",
+    ),
+    _total(
+        "connections_made_room",
+        "Idle client connections closed for others, over [serve] max_connections.",
+    ),
+    _totals(
+        "limited_requests",
+        "Requests answered 429 because their client is over a limit: of requests per second"
+        " ([limits] client_requests), or at once (client_streams).",
+        "limit",
+        {"requests": "limited_requests", "at_once": "limited_at_once"},
+    ),
+    _total(
+        "paced_responses",
+        "Responses of which content was sent later: over [limits] client_rate.",
+    ),
+    _total(
+        "misses_turned_away",
+        "Misses answered from a stale copy or 503: over [limits] queued_misses.",
     ),
     _total("connections_http2", "Client connections that speak HTTP/2."),
     _total("tls_handshakes", "TLS handshakes that succeeded, resumed ones too."),
@@ -337,6 +389,7 @@ METRICS: Final = (
     *_TRAFFIC,
     *_UPSTREAM,
     *_STORE,
+    *CARE_METRICS,
     *_KEEPER,
     *_CONNECTIONS,
     *_TRUST,

@@ -36,6 +36,7 @@ import mirror
 from mirror.accounting.layout import LATENCY_BOUNDS_S
 from mirror.accounting.totals import Totals
 from mirror.accounting.traffic import upstream_urls
+from mirror.control.care import care_figures
 from mirror.control.metric import (
     SHOWN_UPSTREAMS,
     ChannelFigures,
@@ -171,6 +172,8 @@ def _living(source: MetricsSource) -> _Living:
                 url=health["url"],
                 is_failing=health["is_failing"],
                 is_left_alone=health["is_left_alone"],
+                circuit=health["circuit"],
+                is_preferred=health["is_preferred"],
             )
             for pool in keeper.upstreams()
             for health in pool["urls"]
@@ -206,6 +209,7 @@ def _snapshot(source: MetricsSource, living: _Living) -> Snapshot:
             budget_bytes=keeper.store.budget_bytes,
             quarantine_count=0 if quarantine is None else quarantine.count,
             quarantine_bytes=0 if quarantine is None else quarantine.used_bytes,
+            trouble=_trouble(keeper),
         ),
         free_bytes=dict(_free_bytes({"store": config.store.path, "state": config.state.path})),
         keeper=living.keeper,
@@ -214,7 +218,13 @@ def _snapshot(source: MetricsSource, living: _Living) -> Snapshot:
         held=living.held,
         processes=read_processes(status.page, status.clock, source.supervisor_pid),
         open_files_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        care=None if keeper.care is None else care_figures(keeper.care),
     )
+
+
+def _trouble(keeper: KeeperView) -> str:
+    ailment = None if keeper.trouble is None else keeper.trouble.ailment
+    return "" if ailment is None else ailment.kind.value
 
 
 def _keeper(source: MetricsSource) -> KeeperView:

@@ -4,7 +4,8 @@ Rules:
 1. The unix socket is 0600 and its peer must be root or this user (SO_PEERCRED): the mode alone
    does not hold where the directory was made by somebody else.
 2. The TCP listener answers only to its own Host names, else 421 (see `hosts`).
-3. Everything here is GET or HEAD; other methods are 405. Nothing is cached.
+3. Everything here is GET or HEAD, but for the verbs (`verbs`), which only the unix socket has;
+   other methods are 405. Nothing is cached.
 
 Runs in: keeper (aiohttp lives only there).
 """
@@ -39,6 +40,12 @@ class Routes(Protocol):
     def add_to(self, app: web.Application) -> None: ...
 
 
+class VerbRoutes(Routes, Protocol):
+    """`control.verbs.Verbs`: on the unix socket only."""
+
+    async def aclose(self) -> None: ...
+
+
 class ControlServer:
     """Serves the status document; one instance per keeper."""
 
@@ -49,7 +56,9 @@ class ControlServer:
         *,
         dashboard: Routes | None = None,
         metrics: Routes | None = None,
+        verbs: VerbRoutes | None = None,
     ) -> None:
+        self._verbs = verbs
         self._dashboard = dashboard
         self._metrics = metrics
         self._status = status
@@ -59,18 +68,25 @@ class ControlServer:
 
     async def start(self, unix_path: str, tcp_sockets: Iterable[socket.socket]) -> None:
         """Listen. Raises StoreError when the unix socket cannot be made."""
-        await self._serve(_same_user_only, [open_unix(unix_path)])
+        await self._serve(_same_user_only, [open_unix(unix_path)], verbs=self._verbs)
         listening = list(tcp_sockets)
         await self._serve(self._own_host_only, listening)
         self.bound = [_address(sock) for sock in listening]
 
     async def aclose(self) -> None:
+        if self._verbs is not None:
+            await self._verbs.aclose()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _serve(self, guard: Any, sockets: list[socket.socket]) -> None:
-        app = web.Application(middlewares=[_read_only, guard])
+    async def _serve(
+        self, guard: Any, sockets: list[socket.socket], *, verbs: Routes | None = None
+    ) -> None:
+        first = _read_only if verbs is None else _known_only
+        app = web.Application(middlewares=[first, guard])
+        if verbs is not None:
+            verbs.add_to(app)
         app.router.add_get("/status", self._answer_status)
         app.router.add_get("/version", _answer_version)
         app.router.add_get("/livez", _answer_livez)
@@ -128,6 +144,11 @@ async def _read_only(request: web.Request, handler: Handler) -> web.StreamRespon
         response: web.StreamResponse = _text(405, "Only GET and HEAD.\n")
         response.headers["Allow"] = ", ".join(_METHODS)
         return response
+    return await _known_only(request, handler)
+
+
+@web.middleware
+async def _known_only(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except web.HTTPNotFound:

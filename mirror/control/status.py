@@ -19,9 +19,12 @@ from typing import Any, Protocol
 import mirror
 from mirror.clock import Clock
 from mirror.config import Config
+from mirror.control.care import CareView, scrub_section
+from mirror.control.recovery import RecoveryView, add_recovery
 from mirror.control.trust import TrustView, trust_section
 from mirror.events import latest_events
 from mirror.store.page import KEEPER_SLOT, SharedPage
+from mirror.store.trouble import StoreTrouble
 
 SILENT_S = 5.0  # the supervisor replaces a process that is silent for so long
 
@@ -48,6 +51,9 @@ class KeeperView:
     upstreams: Callable[[], list[dict[str, Any]]]
     channels: Callable[[], Mapping[str, str]]  # the newest date that each has had here
     trust: TrustView | None = None
+    trouble: StoreTrouble | None = None  # whether the disk takes what is to be stored
+    care: CareView | None = None
+    recovery: RecoveryView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +97,26 @@ def _add_keeper(document: dict[str, Any], keeper: KeeperView, clock: Clock) -> N
     document["store"]["used_bytes"] = keeper.store.used_bytes
     document["store"]["budget_bytes"] = keeper.store.budget_bytes
     document["upstreams"] = keeper.upstreams()
+    if keeper.trouble is not None:
+        document["store"] |= trouble_section(keeper.trouble)
+    if keeper.recovery is not None:
+        add_recovery(document, keeper.recovery)
+    if keeper.care is not None:
+        document["scrub"] = scrub_section(keeper.care, clock.now())
+
+
+def trouble_section(trouble: StoreTrouble) -> dict[str, Any]:
+    """Return what is said of the store's disk: `trouble` only while there is one."""
+    ailment = trouble.ailment
+    if ailment is None:
+        return {"is_storing": True}
+    told = {
+        "kind": ailment.kind.value,
+        "reason": ailment.reason,
+        "hint": ailment.hint,
+        "began_at": ailment.began_at,
+    }
+    return {"is_storing": False, "trouble": told}
 
 
 def process_states(page: SharedPage, clock: Clock) -> Iterator[dict[str, Any]]:

@@ -74,7 +74,7 @@ class Blobs:
         except MirrorError as exc:
             if isinstance(exc, StoreError) and flight.is_answered:
                 # Its followers have the verified body, or were told; upstream is not to blame.
-                self._parts.log.warning("not-stored", keys=[route.key], reason=str(exc))
+                self._parts.not_stored([route.key], exc)
             else:
                 self._trouble(flight, route, current, exc)
 
@@ -117,10 +117,15 @@ class Blobs:
             proof=expected.proof,
             voucher=expected.voucher,
         )
-        if signing is None:
-            adopted = await self._parts.desk.adopt(expected.digest, entry)
-        else:
-            adopted = await self._adopt_signed(entry, signing)
+        try:
+            if signing is None:
+                adopted = await self._parts.desk.adopt(expected.digest, entry)
+            else:
+                adopted = await self._adopt_signed(entry, signing)
+        except StoreError as exc:
+            if exc.trouble is None:
+                raise
+            return False  # what cannot be recorded passes through
         if adopted is None:
             return False
         flight.answer({route.key: StoredAnswer(stored=adopted, outcome="hit")})

@@ -10,6 +10,7 @@ Rules:
 4. Nobody queues behind what need not come first: reservations and withdrawals do not wait for the
    group commits, nor the bytes of bodies for the syncs of those that are whole, nor any of them
    for whole hashes of stored blobs (`attests`, `feed`).
+5. What the disk itself refuses is noted as the store's trouble, whoever asked for it.
 
 Runs in: keeper.
 """
@@ -29,6 +30,7 @@ from mirror.fill.ports import BlobReader, PartialFile, Reservation, Resumable, S
 from mirror.store.entry import Entry, Stored
 from mirror.store.knowledge import Statement
 from mirror.store.reader import BlobFile
+from mirror.store.trouble import StoreTrouble
 
 BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
 PUBLISH_THREADS = 4  # they wait for the disk, most of them for the same journal
@@ -59,8 +61,12 @@ class _Commit:
 class StoreDesk:
     """Async calls on the store; `reader` reads stored small objects back."""
 
-    def __init__(self, store: StoreDoor, reader: BlobReader) -> None:
+    def __init__(
+        self, store: StoreDoor, reader: BlobReader, trouble: StoreTrouble | None = None
+    ) -> None:
+        """`trouble` None: nobody asks whether the store can take anything."""
         self._store = store
+        self._trouble = trouble
         self._reader = reader
         self._attests = Attests(store)
         self._metadata = ThreadPoolExecutor(1, thread_name_prefix="metadata")
@@ -73,12 +79,23 @@ class StoreDesk:
         self._uncommitted_bytes = 0
 
     @property
+    def is_storing(self) -> bool:
+        """Whether there is any use in bringing content to the disk at the moment."""
+        return self._trouble is None or self._trouble.is_storing
+
+    def require_storing(self, key: str) -> None:
+        """Raises StoreError while the disk takes nothing."""
+        ailment = None if self._trouble is None else self._trouble.ailment
+        if ailment is not None:
+            raise StoreError(key, "the store takes nothing", trouble=ailment.kind)
+
+    @property
     def is_behind(self) -> bool:
         """Whether so much waits for the disk that whoever brings more had better wait too."""
         return self._uncommitted_bytes > BEHIND_BYTES
 
     def lookup(self, key: str) -> Stored | None:
-        return self._store.index.lookup(key)
+        return self._store.lookup(key)
 
     def current(self, key: str) -> Stored | None:
         """Return the stored representation whose file is there and attested, or None."""
@@ -106,6 +123,16 @@ class StoreDesk:
     def entries_of_proof(self, proof: str) -> list[Entry]:
         """Reads the whole table, 1 us per entry: for the start, and in a thread (`compute`)."""
         return self._store.index.entries_of_proof(proof)
+
+    async def recover_all(self) -> None:
+        """Read every record that a lost index left to be read (`store.repair`)."""
+        await self.compute(self._store.recover_all)
+
+    def trust_mark(self) -> str:
+        return self._store.trust_mark()
+
+    async def note_trust_mark(self, mark: str) -> None:
+        await self._in(self._metadata, self._store.note_trust_mark, mark)
 
     async def read_small(self, stored: Stored) -> bytes | None:
         """Return the content of a stored small object, or None when its file is not usable."""
@@ -269,7 +296,18 @@ class StoreDesk:
     def _submit(
         self, executor: ThreadPoolExecutor, call: Callable[..., _T], *values: Any
     ) -> asyncio.Future[_T]:
-        return asyncio.get_running_loop().run_in_executor(executor, call, *values)
+        return asyncio.get_running_loop().run_in_executor(executor, self._noting, call, *values)
+
+    def _noting(self, call: Callable[..., _T], *values: Any) -> _T:
+        try:
+            return call(*values)
+        except StoreError as exc:
+            self._note(exc)
+            raise
+
+    def _note(self, error: StoreError) -> None:
+        if self._trouble is not None:
+            self._trouble.met(error)
 
     async def _commit(self, commit: _Commit) -> list[Stored]:
         self._queue.append(commit)
@@ -303,6 +341,7 @@ class StoreDesk:
                 stored = []
                 self._store.record(records)
         except StoreError as exc:
+            self._note(exc)
             if len(group) == 1:
                 return [exc]
             return [result for commit in group for result in self._write_group([commit])]

@@ -11,8 +11,8 @@ Rules:
 1. Nothing is published, and the end of nothing is released, before the digest agrees.
 2. Whatever happens, partial, reservation and connection are given back.
 3. Place and connection go back with the last byte; hashes and commits keep no other fill waiting.
-4. A disk that fails under a body cuts its followers off, with the event `body-cut-by-store`; their
-   clients ask again, and the body then passes through.
+4. A disk that fails under a body ends its growing file: whoever follows it asks again, gets it
+   passed through, and goes on behind what it has given out (`serve.rejoining`).
 5. A signature is hashed in the thread and pass that hashes and writes (`PartialFile.tap`). What an
    earlier fill left is read once more for it: the store hashes that prefix for the digest alone.
 6. A range far into a body that nobody has is asked for first. Of one above `[store]
@@ -28,6 +28,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NoReturn
+
+from msgspec import structs
 
 from mirror.errors import MirrorError, StoreError, UpstreamError, VerificationError
 from mirror.fill.assembly import Assembly
@@ -155,6 +157,7 @@ class Downloads:
         entry = self._entry(order, transfer, length)
         desk = self._parts.desk
         try:
+            desk.require_storing(entry.key)
             if length > self._parts.config.store.max_object:
                 raise StoreError(entry.key, "larger than store.max_object")
             nbytes = length if length >= 0 else UNKNOWN_RESERVE_BYTES
@@ -168,7 +171,8 @@ class Downloads:
                 reservation=reservation,
             )
         except StoreError as exc:
-            self._parts.log.warning("pass-through", key=entry.key, reason=str(exc))
+            if exc.trouble is None:
+                self._parts.log.warning("pass-through", key=entry.key, reason=str(exc))
             if not await line.pass_through():
                 return False
             await self._pass_through(order, line.transfer)
@@ -213,6 +217,8 @@ class Downloads:
             file.publish(stored[0])
         except MirrorError as exc:
             failure = failed(exc)
+            if isinstance(exc, StoreError):
+                failure = structs.replace(failure, is_unstored=True)
             raise
         finally:
             file.fail(failure)
@@ -243,9 +249,14 @@ class Downloads:
                 return False
             await assembly.run()
         except StoreError as exc:
-            self._parts.log.error(
-                "body-cut-by-store", key=file.entry.key, landed_bytes=file.landed, reason=str(exc)
-            )
+            if exc.trouble is None:
+                landed_bytes = file.landed
+                self._parts.log.error(
+                    "body-left-by-store",
+                    key=file.entry.key,
+                    landed_bytes=landed_bytes,
+                    reason=str(exc),
+                )
             raise
         finally:
             await assembly.aclose()
@@ -308,7 +319,7 @@ class Downloads:
     async def _quarantine_content(self, entry: Entry, content: bytes, digest: bytes) -> None:
         """Keep bytes that disagree for a human to look at, if there is room for them."""
         desk = self._parts.desk
-        reservation = await desk.reserve(len(content)) if content else None
+        reservation = await desk.reserve(len(content)) if content and desk.is_storing else None
         if reservation is None:
             return
         try:

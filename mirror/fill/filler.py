@@ -22,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from mirror.clock import Clock
 from mirror.config import Config
@@ -32,7 +31,6 @@ from mirror.fill.agreement import Agreements, Subject, Take, verified_subject
 from mirror.fill.background import BackgroundChecks
 from mirror.fill.blobs import Blobs
 from mirror.fill.channel import Channels
-from mirror.fill.channel_files import channel_files
 from mirror.fill.channel_states import ChannelState
 from mirror.fill.crates import CrateBook
 from mirror.fill.dates import DatedManifests
@@ -50,7 +48,9 @@ from mirror.fill.objects import ANY_TIME, Confirmed
 from mirror.fill.outcomes import absence
 from mirror.fill.parts import FillParts
 from mirror.fill.ports import BlobReader, FillerStore, TrustState, UpstreamPool
+from mirror.fill.procedures import Job, Procedures
 from mirror.fill.proof_files import ProofFiles
+from mirror.fill.recovering import StoreRecovery
 from mirror.fill.release_key import ReleaseKeys
 from mirror.fill.replies import (
     RETRY_AFTER_S,
@@ -68,26 +68,16 @@ from mirror.fill.replies import (
 )
 from mirror.fill.signatures import Signatures
 from mirror.fill.small import SmallObjects
+from mirror.fill.trust_mark import TrustMark
 from mirror.fill.variants import VariantMaker
 from mirror.http.freshness import believed, is_fresh
 from mirror.route.match import route_of_key
-from mirror.route.policy import states_digest
-from mirror.route.proofs import subject
 from mirror.route.route import Kind, Route, Tempo, UpstreamName
 from mirror.store.entry import Stored
 
 STALE_PATIENCE_S = 5.0  # then the stored copy is the better answer; the flight goes on
 
 Sleep = Callable[[float], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """The flight that a route needs."""
-
-    key: str
-    keys: tuple[str, ...]
-    run: Callable[[Flight], Awaitable[None]]
 
 
 class Filler:
@@ -112,7 +102,8 @@ class Filler:
         self._stale_patience_s = stale_patience_s
         # Else nobody is sent a part before the whole is verified, and the order is the fastest.
         self._heeds_ranges = config.trust.unverified_ranges == "stream"
-        self._desk = StoreDesk(store, reader)
+        self._desk = StoreDesk(store, reader, store.trouble)
+        self._recovery = StoreRecovery(store)
         self._flights = Flights(clock=clock, log=log, tally=tally)
         self._parts = parts = FillParts(
             desk=self._desk,
@@ -120,7 +111,7 @@ class Filler:
             config=config,
             clock=clock,
             log=log,
-            gates={name: gate_of(name, config.upstream) for name in UpstreamName},
+            gates={name: gate_of(name, config, tally) for name in UpstreamName},
             flights=self._flights,
             entries=EntryMaker(freshness=config.freshness),
             memory=MemoryBudget(),
@@ -129,20 +120,27 @@ class Filler:
             sleep=sleep,
             jitter=jitter,
         )
-        self._crates = crates = CrateBook(parts)
+        self._crates = CrateBook(parts)
         self._checks = BackgroundChecks(
             self, self._flights, clock, log, after_s=config.freshness.crate_check
         )
+        self._trust_mark = TrustMark(parts)
+        self._dates = DatedManifests(parts, self)
+        self._variants = VariantMaker(store.variants, reader, self._desk, self._flights, log)
+        self._make_procedures(parts)
+
+    def _make_procedures(self, parts: FillParts) -> None:
         keys = ReleaseKeys(parts, self)
         self._channels = Channels(parts, keys)
         manifests = StoredManifests(parts, self, self._channels.manifests_parsed)
         self._signatures = signatures = Signatures(parts, ProofFiles(parts), keys)
-        self._expected = ExpectedDigests(parts, self, crates, manifests)
-        self._blobs = Blobs(parts, self._expected, signatures)
-        self._agreements = Agreements(parts, self, manifests, signatures)
-        self._small = SmallObjects(parts, crates)
-        self._dates = DatedManifests(parts, self)
-        self._variants = VariantMaker(store.variants, reader, self._desk, self._flights, log)
+        self._expected = ExpectedDigests(parts, self, self._crates, manifests)
+        self._procedures = Procedures(
+            channels=self._channels,
+            agreements=Agreements(parts, self, manifests, signatures),
+            blobs=Blobs(parts, self._expected, signatures),
+            small=SmallObjects(parts, self._crates),
+        )
 
     def __repr__(self) -> str:
         return f"<Filler {len(self._flights)} flights, {self.waiting} waiting>"
@@ -177,8 +175,10 @@ class Filler:
 
     async def reprove(self) -> None:
         """Withdraw what is stored with less proof than is asked for; before workers are served."""
+        is_judging = await self._trust_mark.prepare()
         await self._channels.reprove()
-        await self._signatures.withdraw_unsigned()
+        if is_judging and await self._signatures.withdraw_unsigned():
+            await self._trust_mark.note()
 
     async def ask(self, ask: Ask) -> Reply:
         """Answer a worker. Never raises, except CancelledError, which leaves the flight alone."""
@@ -257,6 +257,7 @@ class Filler:
         await self._flights.aclose()
         await self._crates.aclose()
         await self._channels.aclose()
+        await self._recovery.aclose()
         await self._desk.aclose()
 
     async def _answer(self, route: Route, ask: Ask) -> Reply:
@@ -291,9 +292,14 @@ class Filler:
         stored = self._desk.lookup(route.key)
         if stored is None or stored.entry.status != 200:
             return None
-        return await self._desk.attest(stored)
+        try:
+            return await self._desk.attest(stored)
+        except StoreError as exc:
+            if exc.trouble is None:
+                raise
+            return None  # it cannot be recorded as good: upstream's is, and passes through
 
-    async def _attest_changed(self, job: _Job) -> None:
+    async def _attest_changed(self, job: Job) -> None:
         """Hash what the job's keys name where the file is not the attested one."""
         if self._flights.find(job.key) is not None:
             return  # whoever launched it has seen to that
@@ -305,7 +311,8 @@ class Filler:
                 await self._desk.attest(stored)
             except StoreError as exc:
                 # Then it is as good as absent, and upstream is asked.
-                self._log.warning("not-attested", key=key, reason=str(exc))
+                if exc.trouble is None:
+                    self._log.warning("not-attested", key=key, reason=str(exc))
 
     async def _refuse_claim(self, route: Route, claim: bytes) -> Reply | None:
         """Compare a claim with the index; unequal is 404 without a fetch of the crate."""
@@ -322,7 +329,7 @@ class Filler:
 
     async def _obtain(self, route: Route, since: float, ask: Ask | None = None) -> Reply:
         """Answer from the store, a running flight, or one launched here; `ask` says what of it."""
-        job = self._job(route)
+        job = self._procedures.job_of(route)
         await self._attest_changed(job)
         while True:
             flight = self._flights.find(job.key)
@@ -338,7 +345,7 @@ class Filler:
             if isinstance(reply, PassThrough) and not reply.source.claim():
                 continue  # another follower took it; the body has one reader
             if isinstance(reply, Growing) and reply.file.failure is not None:
-                if reply.file.failure.is_changed and flight.task is not None:
+                if reply.file.failure.is_left and flight.task is not None:
                     await asyncio.wait([flight.task])
                     continue
                 return reply.file.failure
@@ -348,27 +355,7 @@ class Filler:
                 return from_memory(reply)
             return collapsed(reply) if is_follower else reply
 
-    def _job(self, route: Route) -> _Job:
-        files = channel_files(route)
-        if files is not None:
-
-            def channel(flight: Flight) -> Awaitable[None]:
-                return self._channels.fill(flight, files, route.key)
-
-            return _Job(key=files.manifest.key, keys=files.keys, run=channel)
-        if subject(route) is not None:
-            fill = self._agreements.fill
-        elif states_digest(route.kind) or route.kind is Kind.CHANNEL_V1:
-            fill = self._blobs.fill
-        else:
-            fill = self._small.fill
-
-        def single(flight: Flight) -> Awaitable[None]:
-            return fill(flight, route)
-
-        return _Job(key=route.key, keys=(route.key,), run=single)
-
-    def _ready(self, route: Route, job: _Job, since: float) -> Reply | None:
+    def _ready(self, route: Route, job: Job, since: float) -> Reply | None:
         """What can be answered without upstream: fresh in the store, or held off."""
         stored = self._desk.lookup(route.key)
         if stored is not None and not self._desk.is_intact(stored):

@@ -44,6 +44,9 @@ class FlightTally(Protocol):
 
     def flight_ended(self, *, is_failed: bool) -> None: ...
 
+    def add(self, name: str, count: int = 1) -> None:
+        """Add to a name of `accounting.layout.TOTALS`."""
+
 
 class Flight:
     """The work for one key (or one generation); `answer` may come long before its end."""

@@ -11,8 +11,10 @@ Rules:
 5. Ranges that are fetched beside a body's own transfer take at most a quarter of the bodies'
    places, and only places that are free: a body never waits for a range.
 6. A place is held around a transfer only, never while waiting for another flight or for the disk.
+7. Who gets no place within `[limits] queue_wait`, all queues of its lane together, is refused
+   (503), so that a client is told before it gives up; a stored copy then serves as stale.
 
-Units: places. Runs in: keeper.
+Units: places, seconds. Runs in: keeper.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ import asyncio
 import enum
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
-from mirror.config import Upstream
+from mirror.config import Config
 from mirror.errors import ErrorType, UpstreamError
 from mirror.fill.replies import RETRY_AFTER_S
 from mirror.route.route import UpstreamName
@@ -31,6 +34,7 @@ from mirror.route.route import UpstreamName
 WAITING_PER_PLACE = 64
 SMALL_SHARE = 4  # one place in so many is kept for small objects
 PASSING_SHARE = 4  # one connection in so many is kept for bodies that pass through
+QUEUE_WAIT_S = 20.0  # as [limits] queue_wait
 SIDE_SHARE = 4  # one body in so many may be a range: ranges must not crowd out whole bodies
 
 
@@ -39,6 +43,12 @@ class Lane(enum.Enum):
     BODY = "body"
     PASSING = "passing"
     SIDE = "side"  # a range that somebody waits for, far ahead of a body's own transfer
+
+
+class WaitTally(Protocol):
+    """What is counted, by a name of `accounting.layout.TOTALS`."""
+
+    def add(self, name: str, count: int = 1) -> None: ...
 
 
 class _Places:
@@ -54,18 +64,19 @@ class _Places:
         return self._free.locked()
 
     @asynccontextmanager
-    async def place(self, source: str) -> AsyncIterator[None]:
-        """Hold one place. Raises UpstreamError (503) when the queue is full."""
+    async def place(self, source: str, until: float) -> AsyncIterator[None]:
+        """Hold one place, taken before `until` (of the loop's clock).
+
+        Raises UpstreamError (503) when the queue is full, or the wait too long.
+        """
         if self._free.locked() and self.waiting >= self._max_waiting:
-            raise UpstreamError(
-                source,
-                "too many fills are waiting",
-                retry_after_s=RETRY_AFTER_S,
-                error_type=ErrorType.CONNECTION_LIMIT_REACHED,
-            )
+            raise _refusal(source, "too many fills are waiting")
         self.waiting += 1
         try:
-            await self._free.acquire()
+            async with asyncio.timeout_at(until):
+                await self._free.acquire()
+        except TimeoutError as exc:
+            raise _refusal(source, "no place became free in time") from exc
         finally:
             self.waiting -= 1
         try:
@@ -75,9 +86,20 @@ class _Places:
 
 
 class Gate:
-    """The places of one upstream: `fills`, at most `bodies` of them for bodies; `passing` apart."""
+    """The places of one upstream: `fills`, at most `bodies` of them for bodies; `passing` apart.
 
-    def __init__(self, *, fills: int, bodies: int, passing: int) -> None:
+    Whoever waits longer than `wait_s` for one is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        fills: int,
+        bodies: int,
+        passing: int,
+        wait_s: float = QUEUE_WAIT_S,
+        tally: WaitTally | None = None,
+    ) -> None:
         fill_places = _Places(fills)
         # A body waits among the bodies first, so few of them stand before a small object.
         body_places = [fill_places] if bodies >= fills else [_Places(bodies), fill_places]
@@ -89,6 +111,8 @@ class Gate:
             Lane.SIDE: [_Places(max(1, min(fills, bodies) // SIDE_SHARE)), *body_places],
         }
         self._all = [places for lane in self._lanes.values() for places in lane]
+        self._wait_s = wait_s
+        self._tally = tally
         self.has_passing_lane = passing > 0
 
     def __repr__(self) -> str:
@@ -104,21 +128,48 @@ class Gate:
 
     @asynccontextmanager
     async def slot(self, source: str, lane: Lane) -> AsyncIterator[None]:
-        """Hold one place of the lane. Raises UpstreamError (503) when too many wait."""
+        """Hold one place of the lane.
+
+        Raises UpstreamError (503) when too many wait, or this one waits too long.
+        """
+        if self.is_full(lane):
+            self._count("upstream_waits")
+        until = asyncio.get_running_loop().time() + self._wait_s
         async with AsyncExitStack() as held:
-            for places in self._lanes[lane]:
-                await held.enter_async_context(places.place(source))
+            try:
+                for places in self._lanes[lane]:
+                    await held.enter_async_context(places.place(source, until))
+            except UpstreamError:
+                self._count("upstream_waits_refused")
+                raise
             yield
 
+    def _count(self, name: str) -> None:
+        if self._tally is not None:
+            self._tally.add(name)
 
-def gate_of(upstream: UpstreamName, settings: Upstream) -> Gate:
-    """Return the gate of one upstream under `[upstream]` `max_fills` and `max_connections`."""
+
+def gate_of(upstream: UpstreamName, config: Config, tally: WaitTally | None = None) -> Gate:
+    """Return the gate of one upstream under `[upstream]` `max_fills` and `max_connections` and
+    `[limits] queue_wait`."""
+    settings, wait_s = config.upstream, float(config.limits.queue_wait)
     connections = settings.max_connections
     if upstream is UpstreamName.INDEX:  # only small objects
-        fills = min(settings.max_fills, connections)
-        return Gate(fills=fills, bodies=fills, passing=0)
-    passing = 0 if connections == 1 else max(1, connections // PASSING_SHARE)
-    fills = min(settings.max_fills, connections - passing)
-    if upstream is UpstreamName.CRATES:  # only bodies
-        return Gate(fills=fills, bodies=fills, passing=passing)
-    return Gate(fills=fills, bodies=max(1, fills - max(1, fills // SMALL_SHARE)), passing=passing)
+        fills = bodies = min(settings.max_fills, connections)
+        passing = 0
+    else:
+        passing = 0 if connections == 1 else max(1, connections // PASSING_SHARE)
+        fills = bodies = min(settings.max_fills, connections - passing)
+    if upstream is UpstreamName.RELEASES:  # crates are only bodies
+        bodies = max(1, fills - max(1, fills // SMALL_SHARE))
+    return Gate(fills=fills, bodies=bodies, passing=passing, wait_s=wait_s, tally=tally)
+
+
+def _refusal(source: str, reason: str) -> UpstreamError:
+    """The connections are ours: this says nothing about the upstream."""
+    return UpstreamError(
+        source,
+        reason,
+        retry_after_s=RETRY_AFTER_S,
+        error_type=ErrorType.CONNECTION_LIMIT_REACHED,
+    )

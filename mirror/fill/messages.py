@@ -108,6 +108,8 @@ class Failed(Message, frozen=True, kw_only=True):
     """`status` 404, 502, 503 or 504; `reason` one plain sentence; `retry_after_s` 0: none.
 
     `is_changed`: another fill is to bring it; who was given nothing yet asks again.
+    `is_unstored`: the disk gave up under it, not upstream. Who asks again gets it all the same, and
+    goes on behind what it gave out already, if that is the same.
     `reason` is for logs: what clients may read is `error_type` and `upstream_status` (0: upstream
     gave none).
     """
@@ -118,6 +120,12 @@ class Failed(Message, frozen=True, kw_only=True):
     is_changed: bool = False
     error_type: ErrorType | None = None
     upstream_status: int = 0
+    is_unstored: bool = False
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the same key, asked for again at once, may well be had."""
+        return self.is_changed or self.is_unstored
 
 
 class FlightState(enum.Enum):

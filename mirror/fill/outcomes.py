@@ -4,7 +4,8 @@ Rules:
 1. What upstream no longer has is withdrawn before anybody is told so.
 2. Upstream trouble is answered with the stored copy as stale (RFC 5861 section 4; for so long as
    `[freshness] stale_if_error` says), else with a failure; never a 404.
-   The key is then held off, so that a failing upstream is not hammered.
+   The key is then held off, so that a failing upstream is not hammered, and for no less than its
+   own Retry-After (RFC 9110 section 10.2.3), which `upstream` has cut to a minute.
 3. The answer comes first, durability second; the flight ends after both.
 
 Runs in: keeper.
@@ -12,7 +13,7 @@ Runs in: keeper.
 
 from __future__ import annotations
 
-from mirror.errors import MirrorError
+from mirror.errors import MirrorError, UpstreamError
 from mirror.fill.entries import NO_HEAD, Head
 from mirror.fill.flights import Flight
 from mirror.fill.messages import StoredAnswer
@@ -69,10 +70,11 @@ class Outcomes:
         status = failure.upstream_status
         copies = {key: self._parts.stand_in(stored) for key, stored in current.items()}
         has_copy = any(copies.values())
+        hold_s = STALE_HOLD_S if has_copy else FAILURE_HOLD_S
         self._parts.flights.hold(
             flight.key,
             failure,
-            for_s=STALE_HOLD_S if has_copy else FAILURE_HOLD_S,
+            for_s=max(hold_s, _wish_s(error)),
             upstream_status=status,
         )
         self._parts.log.warning(
@@ -87,6 +89,13 @@ class Outcomes:
             stored = copies.get(key)
             replies[key] = failure if stored is None else stale(stored, status)
         flight.answer(replies)
+
+
+def _wish_s(error: MirrorError) -> float:
+    """How long upstream itself wants not to be asked for it; 0: it did not say."""
+    if isinstance(error, UpstreamError) and error.upstream_status in (429, 503):
+        return error.retry_after_s
+    return 0.0
 
 
 def absence(entry: Entry, outcome: str = "fwd=uri-miss; stored") -> StoredAnswer:

@@ -61,20 +61,29 @@ class FillParts:
         """Store small objects that have been answered already, with `records` in the same commit.
 
         A store that cannot take them is an event, not a failure: the clients have their bytes, and
-        the next ask fetches them again.
+        the next ask fetches them again. One that takes nothing is not asked.
         """
+        if not self.desk.is_storing:
+            return
         try:
             await self.desk.put(items, records)
         except StoreError as exc:
-            keys = [entry.key for entry, _ in items] + [entry.key for entry in records]
-            self.log.warning("not-stored", keys=keys, reason=str(exc))
+            self.not_stored([*(entry.key for entry, _ in items), *(r.key for r in records)], exc)
 
     async def remember(self, entries: Sequence[Entry]) -> None:
         """As `keep`, for metadata."""
+        if not self.desk.is_storing:
+            return
         try:
             await self.desk.record(entries)
         except StoreError as exc:
-            self.log.warning("not-stored", keys=[entry.key for entry in entries], reason=str(exc))
+            self.not_stored([entry.key for entry in entries], exc)
+
+    def not_stored(self, keys: Sequence[str], error: StoreError) -> None:
+        """Tell that these were answered and not kept; of a trouble of the disk's one event tells,
+        which there is already."""
+        if error.trouble is None:
+            self.log.warning("not-stored", keys=keys, reason=str(error))
 
     def stand_in(self, stored: Stored | None) -> Stored | None:
         """What may be answered while upstream is away; None when `stored` is too old for that."""

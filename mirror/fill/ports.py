@@ -18,6 +18,7 @@ from mirror.store.entry import Entry, NoVariant, Stored
 from mirror.store.extents import Runs
 from mirror.store.knowledge import Statement
 from mirror.store.state import CrateRecord
+from mirror.store.trouble import StoreTrouble
 
 
 class PartialFile(Protocol):
@@ -66,8 +67,6 @@ class Resumable(Protocol):
 
 
 class IndexDoor(Protocol):
-    def lookup(self, key: str) -> Stored | None: ...
-
     def entries_of_proof(self, proof: str) -> list[Entry]: ...
 
 
@@ -120,6 +119,13 @@ class TrustDoor(Protocol):
 
     def manifest_read(self, key: str) -> bytes | None: ...
 
+    def recover_all(self) -> None:
+        """Read every record that a lost index left to be read."""
+
+    def trust_mark(self) -> str: ...
+
+    def note_trust_mark(self, mark: str) -> None: ...
+
 
 class Reservation(Protocol):
     """Bytes promised to one fill."""
@@ -152,6 +158,10 @@ class StoreDoor(MetadataDoor, BlobDoor, TrustDoor, Protocol):
     @property
     def index(self) -> IndexDoor: ...
 
+    def lookup(self, key: str) -> Stored | None:
+        """Return what `key` names; an index that was lost is made up for meanwhile."""
+        ...
+
 
 class VariantDoor(Protocol):
     """The coded forms of stored contents."""
@@ -166,6 +176,13 @@ class VariantDoor(Protocol):
 class FillerStore(StoreDoor, Protocol):
     @property
     def variants(self) -> VariantDoor: ...
+
+    @property
+    def trouble(self) -> StoreTrouble: ...
+
+    @property
+    def probe(self) -> Callable[[], None]:
+        """Raises StoreError while the store cannot take anything."""
 
 
 class BlobReader(Protocol):

@@ -115,11 +115,11 @@ class Signatures:
             LegacyLimits(date=trust.legacy_before_date, version=trust.legacy_before_version),
         )
 
-    async def withdraw_unsigned(self) -> None:
+    async def withdraw_unsigned(self) -> bool:
         """Withdraw what was stored while its signature was not required; before workers are served.
 
         The blobs stay: the next ask costs the `.asc` and a look at them. Never raises, except
-        CancelledError.
+        CancelledError; False: it could not be done.
         """
         desk = self._parts.desk
         try:
@@ -137,6 +137,8 @@ class Signatures:
                 self._parts.log.warning("unsigned-withdrawn", keys=gone[:20], entries=len(gone))
         except MirrorError as exc:
             self._parts.log.error("unsigned-not-withdrawn", reason=str(exc))
+            return False
+        return True
 
     def _is_unsigned(self, key: str) -> bool:
         route = route_of_key(key)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mirror.errors import StoreError, VerificationError
-from mirror.jobs.file_reading import read_pieces
+from mirror.store.blob_reading import read_pieces
 from mirror.store.entry import Stored
 from mirror.store.inspection import Inspection
 from mirror.store.layout import Layout, blob_path, index_path

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from mirror.jobs.chain import Chain, Grade, Step, good, moment, note, own_fault, wrong
-from mirror.jobs.file_reading import ChangedError, hash_file, identify
 from mirror.jobs.shelf import Shelf
 from mirror.jobs.variant_check import wrong_variants
 from mirror.jobs.vouching import Vouching
 from mirror.route.match import route_of_key
+from mirror.store.blob_reading import Fault, Judgement, identify, judge
 from mirror.store.entry import Entry, former_key
 from mirror.store.inspection import BlobRow, Extent, VariantRow
 from mirror.store.layout import Layout, digest_of_name
@@ -170,23 +170,12 @@ class StoreCheck:
         fault: _Fault | None = None
         for _ in range(_TRIES):
             before = identify(path)
-            try:
-                found = hash_file(path, progress)
-            except FileNotFoundError:
-                fault = _Fault(got="no file", reason="the file is missing", is_noticed=True)
-            except ChangedError:
-                fault = _Fault(got="a moving file", reason="it keeps changing", is_noticed=True)
+            found = judge(path, row.digest, progress=progress)
+            if found.fault is None:
+                return None
+            fault = _fault_of(found.fault, found, is_attested=before == row.attestation)
+            if found.fault is Fault.MOVING:
                 continue
-            except OSError as exc:
-                noticed = exc.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR)
-                got = exc.strerror or "unreadable"
-                fault = _Fault(got=got, reason="the file cannot be read", is_noticed=noticed)
-            else:
-                if found == row.digest:
-                    return None
-                noticed = before != row.attestation
-                reason = "the file is not what its name says"
-                fault = _Fault(got=found.hex(), reason=reason, is_noticed=noticed)
             again = self._shelf.index.blob(row.digest)  # rule 2
             if again is None:
                 return None
@@ -271,8 +260,9 @@ class StoreCheck:
             )
         path = self._shelf.path(digest)
         return (
-            f"the mirror cannot notice it by itself: `touch {path}`, then it quarantines the file"
-            " and fetches it anew when it is asked for; look at the disk's health too"
+            "the mirror cannot notice it at once: its scrub does when it comes by ([scrub] every),"
+            f" or after `touch {path}`; then it quarantines the file and fetches it anew; look at"
+            " the disk's health too"
         )
 
     def _name_unnamed(self, report: Report) -> None:
@@ -315,6 +305,19 @@ class StoreCheck:
                     continue
                 if changed_at < self._now:  # a younger one may be about to get its row
                     yield path
+
+
+def _fault_of(fault: Fault, found: Judgement, *, is_attested: bool) -> _Fault:
+    """`is_attested`: the file is the one that was hashed when it was stored, by its identity."""
+    is_noticed = True
+    got = "no file" if fault is Fault.ABSENT else "a moving file"
+    if fault is Fault.UNREADABLE and found.error is not None:
+        is_noticed = found.error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR)
+        got = found.error.strerror or "unreadable"
+    elif fault is Fault.OTHER_CONTENT:
+        is_noticed = not is_attested
+        got = found.got.hex()
+    return _Fault(got=got, reason=fault.value, is_noticed=is_noticed)
 
 
 def _class_of(key: str) -> str:

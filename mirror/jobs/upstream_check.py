@@ -22,9 +22,9 @@ from typing import Final, Protocol
 
 from mirror.errors import UpstreamError
 from mirror.fill.transfer import is_absent
-from mirror.jobs.file_reading import read_pieces
 from mirror.route.match import route_of_key
 from mirror.route.route import Kind, Route, Tempo, UpstreamName
+from mirror.store.blob_reading import read_pieces
 from mirror.store.entry import Entry
 from mirror.upstream.described import (
     Agreement,

@@ -16,8 +16,8 @@ import hashlib
 from collections.abc import Container, Iterator
 
 from mirror.fill.coding import CodingError, decode_content
-from mirror.jobs.file_reading import read_pieces
 from mirror.jobs.shelf import Shelf
+from mirror.store.blob_reading import read_pieces
 from mirror.store.inspection import VariantRow
 
 

@@ -7,27 +7,58 @@ Rules:
    the epoch moves. So does one that the disk cannot read (EIO).
 3. While a file is read it is held: eviction does not take it, and nobody replaces it.
 4. To learn that a blob is not here takes no lock: a miss asks this for every body.
+5. Who wants to fetch a condemned blob anew is told after its rows are gone (`on_condemned`).
 
 Runs in: keeper (a thread: hashing takes about 2 s per GB); takes the store's lock for moments.
 """
 
 from __future__ import annotations
 
+import enum
 import errno
 import threading
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.events import EventLog
-from mirror.store.blobs import BlobSeen
+from mirror.store.blob_reading import Fault, Judgement
 from mirror.store.catalog import Catalog
 from mirror.store.changes import Changes
 from mirror.store.entry import Attestation, Entry, Stored
 from mirror.store.files import store_error
 from mirror.store.holds import Holds
 from mirror.store.layout import Layout
+from mirror.store.points import Point, passed
 from mirror.store.quarantine import Quarantine, Reason
+
+_SHOWN_KEYS = 16
+# A sector that cannot be read, or something else than a file under a blob's name.
+_BAD_FILE = (errno.EIO, errno.ENXIO, errno.ELOOP)
+
+
+class Verdict(enum.Enum):
+    """What became of a blob that was looked at again."""
+
+    VOUCHED = "vouched"
+    GONE = "gone"  # evicted, or given up, meanwhile
+    LOST = "lost"  # the index had it, and its file was taken by somebody else
+    CONDEMNED = "condemned"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condemned:
+    """A blob that went to the quarantine, or was found missing: the `keys` that named it; it may
+    also have been the coded form of what the keys `coded` name."""
+
+    digest: bytes
+    keys: tuple[str, ...]
+    coded: tuple[str, ...]
+
+
+def _nobody(condemned: Condemned) -> None:
+    """Whom a condemnation is told to when nobody asked."""
 
 
 class Attester:
@@ -51,6 +82,7 @@ class Attester:
         self._clock = clock
         self._lock = lock
         self._log = log
+        self.on_condemned: Callable[[Condemned], None] = _nobody
 
     def adopt(self, digest: bytes, entry: Entry) -> Stored | None:
         """Name a blob that is here already; None when it is not, or not what it says.
@@ -61,7 +93,7 @@ class Attester:
             return None
         with self._holds.holding((digest,)):
             attestation = self._vouch_anew(digest)
-            if attestation is None:
+            if isinstance(attestation, Verdict):
                 return None
             named = replace(entry, digest=digest, length=attestation.size)
             with self._lock:
@@ -72,14 +104,31 @@ class Attester:
     def attest(self, stored: Stored) -> Stored | None:
         """Hash the blob behind `stored`; None when it is gone or was condemned."""
         with self._holds.holding((stored.entry.digest,)):
-            if self._vouch_anew(stored.entry.digest) is None:
+            if isinstance(self._vouch_anew(stored.entry.digest), Verdict):
                 return None
             return self._catalog.index.lookup(stored.entry.key)
 
     def attest_blob(self, digest: bytes) -> bool:
         """Hash a blob that no key may name; False when it is gone or was condemned."""
         with self._holds.holding((digest,)):
-            return self._vouch_anew(digest) is not None
+            return not isinstance(self._vouch_anew(digest), Verdict)
+
+    def look_again(self, digest: bytes) -> Verdict:
+        """Hash a blob for the scrub: that is no use of it. Raises StoreError: cannot be told."""
+        with self._holds.holding((digest,)):
+            found = self._vouch_anew(digest, is_use=False)
+            return found if isinstance(found, Verdict) else Verdict.VOUCHED
+
+    def vouch_read(self, digest: bytes, attestation: Attestation) -> Verdict:
+        """Vouch for a blob that was just read, and good, under `attestation`; look again if the
+        file is another one by now. Raises StoreError: cannot be told."""
+        with self._holds.holding((digest,)), self._lock:
+            if not self._catalog.read(lambda index: index.has_blob(digest)):
+                return Verdict.GONE
+            if self._catalog.blobs.identify(digest) == attestation:
+                self._write_row(digest, attestation, is_use=False)
+                return Verdict.VOUCHED
+        return self.look_again(digest)
 
     def _may_be_here(self, digest: bytes) -> bool:
         if self._catalog.blobs.identify(digest) is not None:
@@ -89,51 +138,58 @@ class Attester:
         except StoreError:
             return True  # a damaged index is repaired on the long way
 
-    def _vouch_anew(self, digest: bytes) -> Attestation | None:
-        try:
-            seen = self._catalog.blobs.hash(digest)
-        except OSError as exc:
-            if exc.errno not in (errno.EIO, errno.ENXIO, errno.ELOOP):
-                raise store_error(digest.hex(), exc) from exc
-            self._condemn(digest, None, f"unreadable: {exc.strerror}")
-            return None
+    def _vouch_anew(self, digest: bytes, *, is_use: bool = True) -> Attestation | Verdict:
+        found = self._catalog.blobs.judge(digest)
+        if found.fault is Fault.UNREADABLE and found.error is not None:
+            if found.error.errno not in _BAD_FILE:
+                raise store_error(digest.hex(), found.error) from found.error
+            return self._condemn(digest, found, f"unreadable: {found.error.strerror}")
         with self._lock:
-            if seen is not None and seen.digest != digest:
-                self._condemn(digest, seen, "the file is not what its name says")
-                return None
-            if seen is None or self._catalog.blobs.identify(digest) != seen.attestation:
-                self._drop_absent(digest)
-                return None
-            self._write_row(seen)
-            return seen.attestation
+            if found.fault is Fault.OTHER_CONTENT:
+                return self._condemn(digest, found, found.fault.value)
+            attestation = found.attestation
+            if attestation is None or self._catalog.blobs.identify(digest) != attestation:
+                return self._drop_absent(digest)
+            self._write_row(digest, attestation, is_use=is_use)
+            return attestation
 
-    def _write_row(self, seen: BlobSeen) -> None:
-        used_at_ms = self._catalog.now_ms()
+    def _write_row(self, digest: bytes, attestation: Attestation, *, is_use: bool) -> None:
+        now_ms = self._catalog.now_ms()
 
         def change(changes: Changes) -> int:
-            return changes.put_blob(seen.digest, seen.attestation, used_at_ms)
+            grown = changes.put_blob(digest, attestation, now_ms if is_use else 0)
+            changes.checked([(digest, attestation)], now_ms)
+            return grown
 
         self._catalog.budget.store(self._catalog.commit(change))
 
-    def _drop_absent(self, digest: bytes) -> None:
+    def _drop_absent(self, digest: bytes) -> Verdict:
         if self._catalog.blobs.identify(digest) is not None:
             raise StoreError(digest.hex(), "the file changed while it was read")
         if self._catalog.read(lambda index: index.has_blob(digest)):
-            self._catalog.drop_blob(digest)
+            # Rows go before files: this file was taken by somebody else.
+            keys = self._catalog.drop_blob(digest)
+            self.on_condemned(Condemned(digest=digest, keys=tuple(keys), coded=()))
+            return Verdict.LOST
+        return Verdict.GONE
 
-    def _condemn(self, digest: bytes, seen: BlobSeen | None, why: str) -> None:
+    def _condemn(self, digest: bytes, found: Judgement, why: str) -> Verdict:
         with self._lock:
             # A variant has no key; who looks into the quarantine wants to know whose it was.
-            whose = self._catalog.read(lambda index: index.keys_of_variant(digest))
-            keys = self._catalog.drop_blob(digest) or whose
+            coded = self._catalog.read(lambda index: index.keys_of_variant(digest))
+            named = self._catalog.drop_blob(digest)
+            passed(Point.QUARANTINE_DROPPED)
+            keys = (named or coded)[:_SHOWN_KEYS]
             reason = Reason(
-                keys=tuple(keys[:16]),
+                keys=tuple(keys),
                 expected=digest.hex(),
-                got=seen.digest.hex() if seen else "",
-                length=seen.attestation.size if seen else 0,
+                got=found.got.hex(),
+                length=found.attestation.size if found.attestation else 0,
                 reason=why,
                 at=self._clock.now(),
             )
             self._quarantine.take(self._layout.blob(digest), reason)
         if self._log is not None:
-            self._log.error("blob-condemned", digest=digest.hex(), keys=keys[:16], reason=why)
+            self._log.error("blob-condemned", digest=digest.hex(), keys=keys, reason=why)
+        self.on_condemned(Condemned(digest=digest, keys=tuple(named), coded=tuple(coded)))
+        return Verdict.CONDEMNED

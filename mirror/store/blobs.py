@@ -3,7 +3,7 @@
 Rules:
 1. A name appears by rename of a synced file, and counts only after `sync_names`.
 2. A blob's directories are synced into their parents before the first name goes into them.
-3. `hash` trusts no record: it reads the whole file and notices a change meanwhile.
+3. `judge` trusts no record: it reads the whole file and notices a change meanwhile.
 
 Units: bytes.
 Does not: know the index.
@@ -19,17 +19,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from mirror.store.blob_reading import STEP_BYTES, Judgement, judge
 from mirror.store.entry import Attestation
 from mirror.store.files import Files, unlink_if_there
 from mirror.store.layout import Layout, digest_of_name
 
-HASH_STEP_BYTES = 1 << 20  # large enough that hashlib works without the interpreter lock
 _DIRECTORY_MODE = 0o755
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobSeen:
-    """A blob file: the digest of what it held (or states), and which file that was."""
+    """A blob file: the digest that its name states, and which file that was."""
 
     digest: bytes
     attestation: Attestation
@@ -68,29 +68,15 @@ class BlobFiles:
         except OSError:
             return None
 
-    def hash(self, digest: bytes) -> BlobSeen | None:
-        """Hash the file whole; None when it is absent or changed while it was read.
-
-        Raises: OSError when it cannot be read.
-        """
-        try:
-            fd = self._files.open_read(self._layout.blob(digest))
-        except FileNotFoundError:
-            return None
-        try:
-            before = self._files.identify(fd)
-            found = hash_prefix(self._files, fd, before.size).digest()
-            if self._files.identify(fd) != before:
-                return None
-        finally:
-            self._files.close(fd)
-        return BlobSeen(digest=found, attestation=before)
+    def judge(self, digest: bytes) -> Judgement:
+        """Hash the file whole for somebody who is about to read it."""
+        return judge(self._layout.blob(digest), digest, files=self._files, is_aside=False)
 
     def remove(self, digest: bytes) -> None:
         unlink_if_there(self._files, self._layout.blob(digest))
 
-    def scan(self) -> Iterator[BlobSeen]:
-        """Yield every file that lies where its name says, unread: `digest` is only its name's.
+    def names(self) -> Iterator[bytes]:
+        """Yield the digest that the name of every file states which lies in its place.
 
         Raises: OSError.
         """
@@ -99,11 +85,8 @@ class BlobFiles:
             for inner in self._directories(f"{root}/{outer}"):
                 for name in self._files.list_directory(f"{root}/{outer}/{inner}"):
                     digest = digest_of_name(name)
-                    if digest is None or name[:4] != outer + inner:
-                        continue
-                    identity = self.identify(digest)
-                    if identity is not None:
-                        yield BlobSeen(digest=digest, attestation=identity)
+                    if digest is not None and name[:4] == outer + inner:
+                        yield digest
 
     def _make(self, directories: set[str]) -> None:
         unknown = sorted(directories - self._known)
@@ -123,7 +106,7 @@ def hash_prefix(files: Files, fd: int, length: int) -> hashlib._Hash:
     running = hashlib.sha256()
     at = 0
     while at < length:
-        part = files.pread(fd, min(HASH_STEP_BYTES, length - at), at)
+        part = files.pread(fd, min(STEP_BYTES, length - at), at)
         if not part:
             break
         running.update(part)

@@ -7,6 +7,13 @@ Rules:
 3. A damaged index is rebuilt by the first change after somebody met the damage; a look-up that
    meets it is a miss.
 
+Sequences, with the crash points that follow each step:
+- `record`: heads (record.headed); one commit (record.committed); the epoch where it must. A crash
+  between the two leaves heads that name another blob than the index does: the index holds.
+- `withdraw`: heads gone, durable (purge.beheaded); rows gone, durable (purge.committed); the epoch
+  (purge.told). Acknowledged after the last. A crash before the commit leaves the entries, without
+  what would bring them back after a lost index.
+
 Runs in: keeper; callers hold the store's lock.
 """
 
@@ -34,7 +41,8 @@ from mirror.store.heads import (
 from mirror.store.index import Index
 from mirror.store.layout import Layout
 from mirror.store.page import SharedPage
-from mirror.store.recovery import discard_index, rescan
+from mirror.store.points import Point, passed
+from mirror.store.recovery import discard_index
 
 T = TypeVar("T")
 # An absence is worth remembering a while after its freshness: it may still be served as stale.
@@ -72,6 +80,7 @@ class Catalog:
         self.blobs = BlobFiles(files, layout)
         self.heads = Heads(files, layout)
         self.budget = budget
+        self.on_rebuilt: Callable[[], None] = lambda: None
         self._files = files
         self._layout = layout
         self._clock = clock
@@ -104,7 +113,9 @@ class Catalog:
     def record(self, entries: Sequence[Entry]) -> list[Stored]:
         """Write entries whose blobs are stored, and absences; return what is then known."""
         self.prepare_heads(self.moved(entries))
+        passed(Point.RECORD_HEADED)
         written = self.commit(lambda changes: self.put(changes, entries))
+        passed(Point.RECORD_COMMITTED)
         if written.moves_epoch:
             self.bump_epoch()
         return written.stored
@@ -144,19 +155,23 @@ class Catalog:
     def withdraw(self, keys: Sequence[str]) -> None:
         """Remove entries durably, and tell every worker."""
         self.remove_heads(keys, durable=True)
+        passed(Point.PURGE_BEHEADED)
         self.commit(lambda changes: [changes.remove_entry(key) for key in keys], durable=True)
+        passed(Point.PURGE_COMMITTED)
         self.bump_epoch()
+        passed(Point.PURGE_TOLD)
 
     def drop_blob(self, digest: bytes) -> list[str]:
         """Remove a blob's row and every entry naming it, durably; return the keys.
 
-        Its file is left to the caller, those of its variants go too.
+        Its file is left to the caller, those of its variants go too. A crash before the caller is
+        done leaves what the next start removes.
         """
         self.remove_heads(self.read(lambda index: index.keys_of(digest)), durable=True)
 
         def change(changes: Changes) -> Removed:
             removed = changes.remove_blob(digest)
-            changes.doom(removed.variants)
+            changes.doom([digest, *removed.variants])
             return removed
 
         removed = self.commit(change, durable=True)
@@ -174,17 +189,25 @@ class Catalog:
             self.heads.remove(keys, durable=durable)
 
     def rebuild(self) -> None:
-        """Throw the index away and make it again from blobs and heads. Raises StoreError."""
+        """Throw the index away and begin an empty one, which `repair` fills. Raises StoreError."""
         self._warn("index-damaged", path=self._layout.index)
         with contextlib.suppress(Exception):  # it is damaged: whatever closing says, it goes
             self.index.close()
         with disk_errors(self._layout.index):
             discard_index(self._files, self._layout)
+        policy = self.index.policy
         self.index = Index.create(self._layout.index)
-        count = rescan(self.index, self.blobs, self.heads)
-        self.budget.store(self.index.blob_bytes() - self.budget.blob_bytes)
+        self.index.policy = policy
         self.announce_index()
-        self._warn("index-rebuilt", blobs=count)
+        self.on_rebuilt()
+
+    def doubt(self) -> None:
+        """Count what is stored as the most that it can be, until the files were looked at."""
+        try:
+            most_bytes = self._files.taken_bytes(self._layout.root)
+        except OSError:
+            most_bytes = self.budget.budget_bytes  # then nothing more is stored
+        self.budget.doubt(most_bytes, self.index.blob_bytes())
 
     def announce_index(self) -> None:
         """Tell workers that the index is another file, or says other things than before."""

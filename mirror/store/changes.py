@@ -21,12 +21,18 @@ from typing import cast
 import apsw
 
 from mirror.store.budget import footprint
+from mirror.store.classes import class_of_key
 from mirror.store.entry import GZIP, Attestation, Entry
-from mirror.store.eviction import BlobUse
-from mirror.store.schema import UNATTESTED_INODE, UPSERT_ENTRY, entry_of_row, entry_row
-
-# Recency is an order, not a clock: one write per blob and second is enough.
-_TOUCH_STEP_MS = 1000
+from mirror.store.eviction import BlobUse, EvictionPolicy
+from mirror.store.pins import PinRange
+from mirror.store.ranking import Ranking
+from mirror.store.schema import (
+    PIN_BLOB,
+    UNATTESTED_INODE,
+    UPSERT_ENTRY,
+    entry_of_row,
+    entry_row,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +47,29 @@ class Removed:
 class Changes:
     """One open write transaction."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, policy: EvictionPolicy) -> None:
         self._connection = connection
+        self._ranking = Ranking(connection, policy)
 
     def put_blob(self, digest: bytes, attestation: Attestation, used_at_ms: int) -> int:
-        """Write a blob's row; return by how many bytes the space that blobs take grows."""
+        """Write a blob's row; return by how many bytes the space that blobs take grows.
+
+        What is attested was hashed just before: it is noted as checked at `used_at_ms`.
+        """
         before = self.blob_length(digest)
+        rank_ms, uses = used_at_ms, 0
+        if before is None and attestation.inode != UNATTESTED_INODE:
+            rank_ms, uses = self._ranking.place(digest, attestation.size, used_at_ms)
+        checked_at_ms = 0 if attestation.inode == UNATTESTED_INODE else used_at_ms
         self._run(
-            "INSERT INTO blob (digest, length, inode, ctime_ns, used_at_ms) VALUES (?, ?, ?, ?, ?)"
+            "INSERT INTO blob (digest, length, inode, ctime_ns, used_at_ms, checked_at_ms, rank_ms,"
+            " uses) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (digest) DO UPDATE SET length = excluded.length, inode = excluded.inode,"
-            " ctime_ns = excluded.ctime_ns, used_at_ms = max(used_at_ms, excluded.used_at_ms)",
+            " ctime_ns = excluded.ctime_ns, used_at_ms = max(used_at_ms, excluded.used_at_ms),"
+            " checked_at_ms = max(checked_at_ms, excluded.checked_at_ms),"
+            " rank_ms = max(rank_ms, excluded.rank_ms)",
             digest, attestation.size, attestation.inode, attestation.ctime_ns, used_at_ms,
+            checked_at_ms, rank_ms, uses,
         )  # fmt: skip
         return footprint(attestation.size) - (0 if before is None else footprint(before))
 
@@ -59,6 +77,16 @@ class Changes:
         """Note that a file of this name is there, not what is in it."""
         unattested = Attestation(inode=UNATTESTED_INODE, size=length, ctime_ns=0)
         return self.put_blob(digest, unattested, used_at_ms)
+
+    def checked(self, looked_at: Iterable[tuple[bytes, Attestation]], now_ms: int) -> None:
+        """Note that these very files were hashed and found good."""
+        self._connection.executemany(
+            "UPDATE blob SET checked_at_ms = ? WHERE digest = ? AND inode = ? AND ctime_ns = ?",
+            [(now_ms, digest, found.inode, found.ctime_ns) for digest, found in looked_at],
+        )
+
+    def forget_checks(self, after_ms: int) -> None:
+        self._run("UPDATE blob SET checked_at_ms = 0 WHERE checked_at_ms > ?", after_ms)
 
     def blob_length(self, digest: bytes) -> int | None:
         rows = self._run("SELECT length FROM blob WHERE digest = ?", digest)
@@ -75,6 +103,8 @@ class Changes:
         """Write `entry`; return what its key named before."""
         before = self.entry(entry.key)
         self._run(UPSERT_ENTRY, *entry_row(entry))
+        if entry.status == 200 and (before is None or before.digest != entry.digest):
+            self._belong(entry)
         if before is not None and before.digest != entry.digest:
             self._cool(before)
         return before
@@ -123,13 +153,11 @@ class Changes:
         return True
 
     def touch(self, keys: Iterable[str], now_ms: int) -> None:
-        self._connection.executemany(
-            "UPDATE blob SET used_at_ms = ?1 WHERE digest IN"
-            " (SELECT digest FROM entry WHERE key = ?2 AND status = 200 UNION ALL"
-            " SELECT v.blob FROM entry e JOIN variant v ON v.digest = e.digest"
-            " WHERE e.key = ?2 AND e.status = 200) AND used_at_ms < ?3",
-            [(now_ms, key, now_ms - _TOUCH_STEP_MS) for key in keys],
-        )
+        self._ranking.use(keys, now_ms)
+
+    def gone(self, victims: Sequence[BlobUse]) -> None:
+        """Remember blobs that eviction removes in this transaction."""
+        self._ranking.gone(victims)
 
     def expect(self, digests: Iterable[bytes]) -> None:
         """Note that files of these names may appear before their rows do."""
@@ -206,32 +234,46 @@ class Changes:
     def set_fact(self, name: str, value: str) -> None:
         self._run("INSERT OR REPLACE INTO fact VALUES (?, ?)", name, value)
 
-    def coldest(self, after: BlobUse | None, limit: int) -> list[BlobUse]:
-        """Return the next `limit` blobs that are not pinned, in order of use."""
-        at_ms, digest = (after.used_at_ms, after.digest) if after else (-1, b"")
-        rows = self._run(
-            "SELECT digest, length, used_at_ms FROM blob WHERE pinned = 0"
-            " AND (used_at_ms, digest) > (?, ?) ORDER BY used_at_ms, digest LIMIT ?",
-            at_ms, digest, limit,
+    def coldest(self, after: BlobUse | None, limit: int, only: int | None = None) -> list[BlobUse]:
+        """Return the next `limit` blobs that are not pinned (`only` of a class), by rank."""
+        return self._ranking.coldest(after, limit, only)
+
+    def _belong(self, entry: Entry) -> None:
+        """Let the blob be of its key's class, if it is of none yet, and pinned as its key is."""
+        self._run(
+            "UPDATE blob SET class = ? WHERE digest = ? AND class = 0",
+            class_of_key(entry.key), entry.digest,
         )  # fmt: skip
-        typed = cast("Sequence[tuple[bytes, int, int]]", rows)
-        return [
-            BlobUse(digest=row[0], freed_bytes=footprint(row[1]), used_at_ms=row[2])
-            for row in typed
-        ]
+        self._run(PIN_BLOB, entry.digest)
+
+    def pin(self, ranges: Sequence[PinRange]) -> None:
+        """Let eviction leave alone what keys of these ranges name, and nothing else.
+
+        Costs nothing while they are those in force, else a look at every blob.
+        """
+        if self._run("SELECT low, high FROM pin ORDER BY low, high") == list(ranges):
+            return
+        self._run("DELETE FROM pin")
+        self._connection.executemany("INSERT OR IGNORE INTO pin VALUES (?, ?)", ranges)
+        self._run("UPDATE blob SET pinned = 0 WHERE pinned <> 0")
+        self._run(
+            "UPDATE blob SET pinned = 1 WHERE digest IN (SELECT e.digest FROM pin"
+            " JOIN entry e ON e.key >= pin.low AND e.key < pin.high AND e.status = 200)"
+        )
 
     def _cool(self, before: Entry) -> None:
         """Make the blob that `before` named the coldest when no key names it any more, and its
         variant with it."""
         if before.status == 200:
             self._run(
-                "UPDATE blob SET used_at_ms = 0 WHERE digest IN"
+                "UPDATE blob SET rank_ms = 0 WHERE digest IN"
                 " (SELECT ?1 UNION ALL SELECT blob FROM variant WHERE digest = ?1)"
                 " AND NOT EXISTS (SELECT 1 FROM entry WHERE digest = ?1 AND status = 200)"
                 " AND NOT EXISTS"
                 " (SELECT 1 FROM entry WHERE entry.digest = blob.digest AND status = 200)",
                 before.digest,
             )
+            self._run(PIN_BLOB, before.digest)
 
     def _run(self, statement: str, *values: str | int | float | bytes) -> list[tuple[object, ...]]:
         return list(self._connection.execute(statement, values).fetchall())

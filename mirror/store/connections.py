@@ -18,11 +18,17 @@ from collections.abc import Iterator
 
 import apsw
 
-from mirror.errors import StoreError
+from mirror.errors import DiskTrouble, StoreError
 
 # A reader meets a lock only while somebody recovers the log; a worker's loop may wait this long.
 _READER_BUSY_MS = 20
 _WRITER_BUSY_MS = 5000
+_TROUBLES: dict[type[apsw.Error], DiskTrouble] = {
+    apsw.IOError: DiskTrouble.FAILING,
+    apsw.ReadOnlyError: DiskTrouble.READ_ONLY,
+    apsw.PermissionsError: DiskTrouble.READ_ONLY,
+    apsw.CantOpenError: DiskTrouble.OPEN_FILES,  # of its log, mostly
+}
 
 
 class DatabaseDamagedError(StoreError):
@@ -40,9 +46,10 @@ def database_errors(source: str, *, damage_hint: str = "") -> Iterator[None]:
     except (apsw.CorruptError, apsw.NotADBError) as exc:
         raise DatabaseDamagedError(source, str(exc), hint=damage_hint) from exc
     except apsw.FullError as exc:
-        raise StoreError(source, str(exc), hint="the disk is full") from exc
+        trouble = DiskTrouble.FULL
+        raise StoreError(source, str(exc), hint="the disk is full", trouble=trouble) from exc
     except apsw.Error as exc:
-        raise StoreError(source, str(exc)) from exc
+        raise StoreError(source, str(exc), trouble=_TROUBLES.get(type(exc))) from exc
 
 
 def connect_reader(path: str) -> apsw.Connection:

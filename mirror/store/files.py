@@ -23,15 +23,19 @@ import stat
 from collections.abc import Iterator
 from typing import Protocol
 
-from mirror.errors import StoreError
+from mirror.errors import DiskTrouble, StoreError
 from mirror.store.entry import Attestation
 
 # SQLite integers are signed; some network file systems hand out inodes with the top bit set.
 _INODE_MASK = (1 << 63) - 1
+_UNCOUNTED_INODES = 1 << 62  # btrfs and some network file systems say 0 of 0
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _CREATE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESUME_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+# A file system that cannot say what of a file is in memory (RWF_NOWAIT).
+_NOT_TOLD = frozenset((errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS))
 
 _HINTS = {
     errno.ENOSPC: "the disk is full: lower [store] budget or free space",
@@ -40,6 +44,23 @@ _HINTS = {
     errno.EIO: "the disk reports errors: look at the kernel log",
     errno.EACCES: "the mirror's user may not write here",
     errno.EMFILE: "too many open files: raise RLIMIT_NOFILE",
+    errno.ENFILE: "the system has too many open files: raise fs.file-max",
+    errno.EFBIG: "the process may not write files so long: raise RLIMIT_FSIZE",
+}
+_TROUBLES = {
+    errno.ENOSPC: DiskTrouble.FULL,
+    errno.EDQUOT: DiskTrouble.FULL,
+    errno.EFBIG: DiskTrouble.FULL,
+    errno.EIO: DiskTrouble.FAILING,
+    errno.ENXIO: DiskTrouble.FAILING,
+    errno.EROFS: DiskTrouble.READ_ONLY,
+    errno.EACCES: DiskTrouble.READ_ONLY,
+    errno.EPERM: DiskTrouble.READ_ONLY,
+    errno.EMFILE: DiskTrouble.OPEN_FILES,
+    errno.ENFILE: DiskTrouble.OPEN_FILES,
+    errno.ENOENT: DiskTrouble.MISSING,
+    errno.ESTALE: DiskTrouble.MISSING,
+    errno.ENODEV: DiskTrouble.MISSING,
 }
 
 
@@ -55,6 +76,12 @@ class Files(Protocol):
     def open_read(self, path: str) -> int: ...
 
     def pread(self, fd: int, size: int, offset: int) -> bytes: ...
+
+    def open_aside(self, path: str) -> int:
+        """As `open_read`, for `pread_aside`: nothing is read ahead."""
+
+    def pread_aside(self, fd: int, size: int, offset: int) -> bytes:
+        """As `pread`; leaves in the page cache what was there, and nothing else."""
 
     def pwrite(self, fd: int, content: bytes | memoryview, offset: int) -> int:
         """Return how many bytes were taken; may be fewer than given."""
@@ -83,6 +110,12 @@ class Files(Protocol):
 
     def free_bytes(self, path: str) -> int: ...
 
+    def taken_bytes(self, path: str) -> int:
+        """Return what is used of the whole file system: no directory on it holds more."""
+
+    def free_inodes(self, path: str) -> int:
+        """Return a huge number where the file system does not count them."""
+
     def lock(self, path: str) -> int:
         """Take an exclusive `flock` that lasts until the descriptor is closed.
 
@@ -104,6 +137,25 @@ class RealFiles:
 
     def pread(self, fd: int, size: int, offset: int) -> bytes:
         return os.pread(fd, size, offset)
+
+    def open_aside(self, path: str) -> int:
+        fd = os.open(path, _READ_FLAGS)
+        with contextlib.suppress(OSError):  # advice; a FIFO in a file's place takes none
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        return fd
+
+    def pread_aside(self, fd: int, size: int, offset: int) -> bytes:
+        view = memoryview(bytearray(size))
+        cached = _pread_cached(fd, view, offset)
+        got = cached
+        while got < size:
+            count = os.preadv(fd, [view[got:]], offset + got)
+            if not count:
+                break
+            got += count
+        if got > cached:
+            os.posix_fadvise(fd, offset + cached, got - cached, os.POSIX_FADV_DONTNEED)
+        return bytes(view[:got])
 
     def pwrite(self, fd: int, content: bytes | memoryview, offset: int) -> int:
         return os.pwrite(fd, content, offset)
@@ -150,6 +202,14 @@ class RealFiles:
         room = os.statvfs(path)
         return room.f_bavail * room.f_frsize
 
+    def taken_bytes(self, path: str) -> int:
+        room = os.statvfs(path)
+        return (room.f_blocks - room.f_bfree) * room.f_frsize
+
+    def free_inodes(self, path: str) -> int:
+        room = os.statvfs(path)
+        return room.f_favail if room.f_files else _UNCOUNTED_INODES
+
     def lock(self, path: str) -> int:
         fd = os.open(path, _LOCK_FLAGS, 0o600)
         try:
@@ -161,6 +221,16 @@ class RealFiles:
 
 
 REAL_FILES = RealFiles()  # stateless: one value serves every default argument
+
+
+def _pread_cached(fd: int, view: memoryview, offset: int) -> int:
+    """Read what is in memory anyway; 0 where the file system cannot tell."""
+    try:
+        return os.preadv(fd, [view], offset, os.RWF_NOWAIT)
+    except OSError as exc:
+        if exc.errno in _NOT_TOLD:
+            return 0
+        raise
 
 
 def _attestation(found: os.stat_result) -> Attestation:
@@ -182,7 +252,9 @@ def disk_errors(source: str, *, noun: str = "store") -> Iterator[None]:
 
 def store_error(source: str, exc: OSError, *, noun: str = "store") -> StoreError:
     reason = exc.strerror or type(exc).__name__
-    return StoreError(source, reason, hint=_HINTS.get(exc.errno or 0, ""), noun=noun)
+    number = exc.errno or 0
+    hint = _HINTS.get(number, "")
+    return StoreError(source, reason, hint=hint, noun=noun, trouble=_TROUBLES.get(number))
 
 
 def write_all(files: Files, fd: int, content: bytes | memoryview, offset: int) -> None:

@@ -56,6 +56,11 @@ class GuardedQuarantine:
             self._log.info("quarantine-expired", count=expired)
         return expired
 
+    def count_expired(self) -> int:
+        """Return how many `expire` would remove."""
+        with self._lock:
+            return self._quarantine.count_expired(self._clock.now())
+
     def summary(self) -> QuarantineSummary:
         """Return what operators see; waits for nobody."""
         return self._quarantine.summary()

@@ -16,6 +16,7 @@ Runs in: keeper.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os.path
 from collections.abc import Iterable, Iterator, Sequence
@@ -118,32 +119,52 @@ class Heads:
             for directory in sorted(touched):
                 self._files.sync_directory(directory)
 
-    def load(self) -> Iterator[Entry]:
-        """Yield every recorded entry whose whole generation is recorded. Raises OSError."""
-        bound: dict[str, Head] = {}  # few: three files per channel; the rest is not held in memory
-        for head in self._found():
-            if head.generation:
-                bound[head.key] = head
-            else:
-                yield _entry_of(head)
-        for head in bound.values():
-            members = [bound.get(key) for key, _ in head.generation]
-            if all(member and member.generation == head.generation for member in members):
-                yield _entry_of(head)
+    def is_there(self, key: str) -> bool:
+        """Say whether there is a file for the record of `key`; it may not be usable."""
+        try:
+            self._files.identify_path(self._layout.head(key))
+        except OSError:
+            return False
+        return True
 
-    def _found(self) -> Iterator[Head]:
+    def places(self) -> Iterator[str]:
+        """Yield where records may lie, in no order. Raises OSError."""
         root = self._layout.heads
         for directory in self._files.list_directory(root):
-            for name in self._files.list_directory(f"{root}/{directory}"):
-                try:
-                    content = read_all(self._files, f"{root}/{directory}/{name}", _LIMIT_BYTES)
-                    head = msgspec.json.decode(content, type=Head)
-                    bytes.fromhex(head.digest)
-                except (OSError, ValueError):  # msgspec's errors are ValueErrors
-                    continue
-                is_ours = self._layout.head(head.key).endswith(f"/{directory}/{name}")
-                if head.version == _VERSION and is_ours and len(head.digest) == 64:
-                    yield head
+            with contextlib.suppress(NotADirectoryError):
+                for name in self._files.list_directory(f"{root}/{directory}"):
+                    yield f"{root}/{directory}/{name}"
+
+    def group_of_key(self, key: str) -> list[Entry]:
+        """As `group_at`, by key."""
+        return self.group_at(self._layout.head(key))
+
+    def group_at(self, place: str) -> list[Entry]:
+        """Return the entry that is recorded there, with the rest of its generation.
+
+        Nothing when it is not usable, or the generation is not recorded whole.
+        """
+        head = self._read(place)
+        if head is None:
+            return []
+        if not head.generation:
+            return [_entry_of(head)]
+        members = [self._read(self._layout.head(key)) for key, _ in head.generation]
+        whole = [member for member in members if member and member.generation == head.generation]
+        is_named = head.key in {member.key for member in whole}
+        if len(whole) != len(members) or not is_named:
+            return []
+        return [_entry_of(member) for member in whole]
+
+    def _read(self, place: str) -> Head | None:
+        """Return a usable record that lies where its key says. Rule 1: any other is ignored."""
+        try:
+            head = msgspec.json.decode(read_all(self._files, place, _LIMIT_BYTES), type=Head)
+            bytes.fromhex(head.digest)
+        except (OSError, ValueError):  # msgspec's errors are ValueErrors
+            return None
+        is_ours = self._layout.head(head.key) == place
+        return head if head.version == _VERSION and is_ours and len(head.digest) == 64 else None
 
 
 def _head_of(entry: Entry, generation: tuple[tuple[str, str], ...]) -> Head:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import apsw
@@ -31,6 +31,7 @@ from mirror.store.connections import (
     transaction,
 )
 from mirror.store.entry import (
+    GENERATION_PROOFS,
     GZIP,
     SIGNED_GENERATION,
     Attestation,
@@ -38,8 +39,10 @@ from mirror.store.entry import (
     NoVariant,
     Stored,
 )
+from mirror.store.eviction import policy_in_force
 from mirror.store.knowledge import Packed, RecentDates, Statement, best, find, split
 from mirror.store.schema import (
+    ENTRIES_OF_GENERATIONS,
     ENTRIES_OF_PROOF,
     ENTRIES_OF_RANGE,
     INDEX_VERSION,
@@ -51,9 +54,11 @@ from mirror.store.schema import (
     stored_of_row,
     variant_of_row,
 )
+from mirror.store.unneeded import Unneeded
 
 # SQLite's own default is 1,000 pages of 4 KiB; readers here finish at once, so the log resets.
 _CHECKPOINT_PAGES = 1000
+_STEPS_PER_ASK = 100_000  # of SQLite's machine: some milliseconds
 
 
 class Index:
@@ -68,6 +73,8 @@ class Index:
         self._log_pages = 0
         self._dates = RecentDates()
         self.is_damaged = False
+        self.unneeded = Unneeded(self._read)
+        self.policy = policy_in_force()  # by which changes rank blobs
         writer.set_wal_hook(self._note_log_size)
 
     @classmethod
@@ -113,11 +120,15 @@ class Index:
         return [entry_of_row(row) for row in rows]
 
     def entries_of_proof(self, proof: str) -> list[Entry]:
-        """Return the entries of blobs that `proof` vouches for; reads the whole table.
+        """Return the entries of blobs that `proof` vouches for, sorted by key.
+
+        Reads the whole table, but for generations.
 
         Raises: StoreError.
         """
-        return [entry_of_row(row) for row in self._read(ENTRIES_OF_PROOF, proof)]
+        is_of_few = proof in GENERATION_PROOFS
+        statement = ENTRIES_OF_GENERATIONS if is_of_few else ENTRIES_OF_PROOF
+        return [entry_of_row(row) for row in self._read(statement, proof)]
 
     def vouched(self, path: str) -> Statement | None:
         """Return what a signed manifest states about `path`, else what the newest of those that
@@ -156,6 +167,34 @@ class Index:
         inode, size, ctime_ns = cast("tuple[int, int, int]", rows[0])
         return Attestation(inode=inode, size=size, ctime_ns=ctime_ns)
 
+    def unchecked(
+        self, until_ms: int, after: tuple[int, bytes], limit: int
+    ) -> list[tuple[int, bytes, Attestation]]:
+        """Return the next blobs checked at `until_ms` or before, the oldest check first.
+
+        Raises: StoreError.
+        """
+        rows = self._read(
+            "SELECT checked_at_ms, digest, inode, length, ctime_ns FROM blob"
+            " WHERE checked_at_ms <= ? AND (checked_at_ms, digest) > (?, ?)"
+            " ORDER BY checked_at_ms, digest LIMIT ?",
+            until_ms, *after, limit,
+        )  # fmt: skip
+        typed = cast("list[tuple[int, bytes, int, int, int]]", rows)
+        return [
+            (row[0], row[1], Attestation(inode=row[2], size=row[3], ctime_ns=row[4]))
+            for row in typed
+        ]
+
+    def oldest_check_ms(self) -> int | None:
+        """Return when the blob checked longest ago was; None without blobs. Raises StoreError."""
+        rows = self._read("SELECT min(checked_at_ms) FROM blob")
+        return cast("int | None", rows[0][0])
+
+    def newest_check_ms(self) -> int | None:
+        rows = self._read("SELECT max(checked_at_ms) FROM blob")
+        return cast("int | None", rows[0][0])
+
     def keys_of(self, digest: bytes) -> list[str]:
         """Return every key that names the blob."""
         rows = self._read("SELECT key FROM entry WHERE digest = ? AND status = 200", digest)
@@ -178,19 +217,42 @@ class Index:
         )
         return [cast("str", row[0]) for row in rows]
 
-    def require_sound(self) -> None:
-        """Read every page. Raises DatabaseDamagedError."""
-        verdict = self._read("PRAGMA quick_check(1)")
+    def require_sound(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Read every page, over a connection of its own: seconds in a large store.
+
+        Returns early when `is_stopping`. Raises: DatabaseDamagedError, StoreError.
+        """
+        with database_errors(self._path):
+            connection = connect_reader(self._path)
+            try:
+                connection.set_progress_handler(is_stopping, _STEPS_PER_ASK)
+                verdict = connection.execute("PRAGMA quick_check(1)").fetchall()
+            except apsw.InterruptError:
+                return
+            finally:
+                connection.close(True)
         if verdict != [("ok",)]:
             raise DatabaseDamagedError(self._path, str(verdict))
 
-    def blob_bytes(self) -> int:
-        """Return the space that all blobs take; reads the whole table, once per start."""
+    def blobs_after(self, digest: bytes, limit: int) -> list[tuple[bytes, int]]:
+        """Return the next digests, in their order, with the lengths of their blobs."""
         rows = self._read(
-            "SELECT count(*), coalesce(sum((length + ?1 - 1) / ?1), 0) FROM blob", BLOCK_BYTES
-        )
+            "SELECT digest, length FROM blob WHERE digest > ? ORDER BY digest LIMIT ?",
+            digest, limit,
+        )  # fmt: skip
+        return cast("list[tuple[bytes, int]]", rows)
+
+    def blob_bytes(self) -> int:
+        """Return the space that all blobs take; the rows that triggers keep (`schema`) are few."""
+        rows = self._read("SELECT coalesce(sum(blobs), 0), coalesce(sum(blocks), 0) FROM class_use")
         blobs, blocks = cast("tuple[int, int]", rows[0])
         return blobs * BLOB_OVERHEAD_BYTES + blocks * BLOCK_BYTES
+
+    def class_bytes(self) -> dict[int, int]:
+        """Return what the blobs of each class take, as footprints. Raises StoreError."""
+        rows = self._read("SELECT class, blobs, blocks FROM class_use")
+        typed = cast("list[tuple[int, int, int]]", rows)
+        return {row[0]: row[1] * BLOB_OVERHEAD_BYTES + row[2] * BLOCK_BYTES for row in typed}
 
     @contextlib.contextmanager
     def changing(self, *, durable: bool = False) -> Iterator[Changes]:
@@ -203,7 +265,7 @@ class Index:
                 self._writer.execute("PRAGMA synchronous = FULL").fetchall()
             try:
                 with transaction(self._writer):
-                    yield Changes(self._writer)
+                    yield Changes(self._writer, self.policy)
             finally:
                 if durable:
                     self._writer.execute("PRAGMA synchronous = NORMAL").fetchall()

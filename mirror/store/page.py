@@ -38,7 +38,7 @@ MAX_SLOTS = 1024
 SEQUENCE_WORDS = 131072  # 1 MiB: 16,384 sequences of 64 bytes, for 10,000 clients at once
 
 _MAGIC = int.from_bytes(b"rmirpage", "little")
-_VERSION = 2
+PAGE_VERSION = 2
 _SLOTS, _EPOCH, _SEQUENCE_AT, _SEQUENCE_WORDS, _INDEX_GENERATION = 2, 3, 4, 5, 6
 _SEQUENCE_KEY = 7
 _KEEPER_WORD = 8
@@ -73,7 +73,7 @@ class SharedPage:
             try:
                 os.posix_fallocate(fd, 0, size)
                 page = cls(mmap.mmap(fd, size), slots)
-                page._words[1] = _VERSION
+                page._words[1] = PAGE_VERSION
                 page._words[_SLOTS] = slots
                 page._words[_EPOCH] = 1
                 page._words[_SEQUENCE_AT] = sequence_at
@@ -105,10 +105,10 @@ class SharedPage:
             head = words[:8].tolist()
         slots = head[_SLOTS]
         expected = (_WORKERS_WORD + slots * _RECORD_WORDS + SEQUENCE_WORDS) * 8
-        if head[0] != _MAGIC or head[1] != _VERSION or size != expected:
+        if head[0] != _MAGIC or head[1] != PAGE_VERSION or size != expected:
             mapped.close()
             raise StoreError(
-                path, f"not a shared page of version {_VERSION}", retryable=False, noun="state"
+                path, f"not a shared page of version {PAGE_VERSION}", retryable=False, noun="state"
             )
         return cls(mapped, slots)
 

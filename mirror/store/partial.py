@@ -36,6 +36,7 @@ from mirror.store.budget import Reservation
 from mirror.store.extents import Extents, Runs
 from mirror.store.files import Files, disk_errors, read_all, replace_file, write_all
 from mirror.store.layout import RECORD_SUFFIX
+from mirror.store.points import Point, passed
 
 _RECORD_VERSION = 1
 _RECORD_LIMIT_BYTES = 65536
@@ -240,6 +241,7 @@ class Partial:
             self._files.sync(self._fd)
             self._synced = self.landed
             self.write_record()
+        passed(Point.FILL_NOTED)
 
     def write_record(self) -> None:
         """Raises OSError."""
@@ -294,6 +296,7 @@ class Partial:
     def _append(self, content: bytes | memoryview) -> None:
         with self._failing():
             write_all(self._files, self._fd, content, self.landed)
+        passed(Point.FILL_LANDING)
         self._joins(content)
         self._ahead.drop_before(self.landed)
         self.reservation.has_landed(self.landed + self._ahead.total_bytes)
@@ -316,6 +319,7 @@ class Partial:
                 self._is_sparse = True
                 self.write_record()  # rule 5
             write_all(self._files, self._fd, content, offset)
+        passed(Point.FILL_LANDING)
         self._ahead.add(offset, offset + len(content))
         self.reservation.has_landed(self.landed + self._ahead.total_bytes)
 

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Iterable
 
 from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.store.budget import BLOB_OVERHEAD_BYTES, Budget, Reservation
 from mirror.store.files import Files, disk_errors, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout, key_digest
+from mirror.store.leftovers import Leftovers
 from mirror.store.partial import (
     Partial,
     PartialState,
@@ -30,6 +32,7 @@ from mirror.store.partial import (
     load_record,
     usable_prefix,
 )
+from mirror.store.points import Point, passed
 
 KEEP_S = 7 * 86400.0  # a release that nobody asked for again within a week is not worth its room
 
@@ -45,7 +48,9 @@ class Partials:
         budget: Budget,
         clock: Clock,
         boot: str,
+        leftovers: Leftovers,
     ) -> None:
+        self._leftovers = leftovers
         self._lock = threading.Lock()
         self._files = files
         self._layout = layout
@@ -119,13 +124,15 @@ class Partials:
                 self._kept[(partial.terms.key, partial.terms.digest.hex())] = name
             elif landing:
                 partial.discard()
+            if partial.state is PartialState.FAILED:
+                self._leftovers.remove(partial.path)
+                self._leftovers.remove(partial.path + RECORD_SUFFIX)
             partial.close()
             self._active.discard(name)
 
     def published(self, partial: Partial) -> None:
         """End a flight whose temp became a blob: only the record is left to remove."""
-        with contextlib.suppress(OSError):  # a record without a temp is swept at the next start
-            self._files.unlink(partial.path + RECORD_SUFFIX)
+        self._leftovers.remove(partial.path + RECORD_SUFFIX)
         with self._lock:
             partial.close()
             self._active.discard(_name(partial.terms))
@@ -138,9 +145,41 @@ class Partials:
                 if self._budget.kept_bytes <= goal:
                     return
                 if name not in self._active:
-                    self._remove(name)
+                    with disk_errors(self._layout.partial(name)):
+                        self._remove(name)
                     self._budget.drop_kept(name)
                     self._forget(name)
+
+    def drop_of(self, keys: Iterable[str]) -> None:
+        """Remove what is kept of `keys`; what a flight has under way is left to it."""
+        wanted = set(keys)
+        with self._lock:
+            names = [name for (key, _), name in self._kept.items() if key in wanted]
+            self._drop_all(names)
+
+    def count_expired(self) -> int:
+        """Return how many `expire` would remove."""
+        with self._lock:
+            return sum(self._is_expired(name) for name in self._kept.values())
+
+    def expire(self) -> int:
+        """Remove what was kept longer than `KEEP_S` without being resumed; return how many."""
+        with self._lock:
+            names = [name for name in self._kept.values() if self._is_expired(name)]
+            return self._drop_all(names)
+
+    def _drop_all(self, names: Iterable[str]) -> int:
+        idle = [name for name in names if name not in self._active]
+        for name in idle:
+            with contextlib.suppress(OSError):  # swept at the next start
+                self._remove(name)
+            self._budget.drop_kept(name)
+            self._forget(name)
+        return len(idle)
+
+    def _is_expired(self, name: str) -> bool:
+        record = load_record(self._files, self._layout.partial(name))
+        return record is None or self._clock.now() - record.noted_at > KEEP_S
 
     def sweep(self) -> int:
         """Remove what cannot be resumed; return how many files went. Raises OSError."""
@@ -171,8 +210,8 @@ class Partials:
         """Rule 4: bytes under a validator that upstream no longer has are of no use."""
         other = self._kept.pop((terms.key, terms.digest.hex()), name)
         if other != name and other not in self._active:
-            with contextlib.suppress(OSError):  # swept at the next start
-                self._remove(other)
+            self._leftovers.remove(self._layout.partial(other))
+            self._leftovers.remove(self._layout.partial(other) + RECORD_SUFFIX)
             self._budget.drop_kept(other)
 
     def _forget(self, name: str) -> None:
@@ -205,14 +244,20 @@ class Partials:
     def _create(self, name: str, terms: Terms, reservation: Reservation) -> Partial:
         path = self._layout.partial(name)
         self._remove(name)
-        partial = self._partial(path, self._files.create(path), terms, reservation)
+        fd = self._files.create(path)
+        for taken in (path, path + RECORD_SUFFIX):
+            self._leftovers.taken(taken)
+        partial = self._partial(path, fd, terms, reservation)
         try:
             if terms.is_resumable:
                 partial.write_record()
         except OSError:
             partial.discard()
+            for left in (path, path + RECORD_SUFFIX):
+                self._leftovers.remove(left)
             partial.close()
             raise
+        passed(Point.FILL_BEGUN)
         return partial
 
     def _partial(self, path: str, fd: int, terms: Terms, reservation: Reservation) -> Partial:

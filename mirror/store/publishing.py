@@ -1,13 +1,17 @@
 """Turning synced temps into blobs, and naming them: the one way content becomes visible.
 
-Steps of `place`; a crash after step n leaves what is said there:
+Steps of `place`, with the crash points (`points`) that follow them; a crash after step n leaves
+what is said there:
 1. commit: `arriving` names the digests        - nothing else changed; dropped at the next start
+   (publish.announced)
 2. rename each temp to its blob name           - files without rows; the next start gives them rows
-3. sync the directories                        - the same, also after a power cut
+   (publish.renamed, once per file)
+3. sync the directories (publish.synced)       - the same, also after a power cut
 4. attest: `lstat` after the rename (it changes ctime)
-5. heads                                       - records for a rescan, verified content
+5. heads (publish.headed)                      - records for a rescan, verified content
 6. commit: blob rows, entries, `arriving` off  - the whole is there, for every reader at once
-7. move the epoch, when something served was replaced
+   (publish.committed)
+7. move the epoch, when something served was replaced (publish.told)
 
 A failure in 2-6 removes the files that got no row; the caller removes its temps.
 
@@ -30,6 +34,7 @@ from mirror.store.catalog import Catalog, Written
 from mirror.store.changes import Changes
 from mirror.store.entry import Attestation, Entry, Stored
 from mirror.store.files import disk_errors
+from mirror.store.points import Point, passed
 from mirror.store.tally import StoreTally
 
 
@@ -45,7 +50,11 @@ class Arrival:
 class Publisher:
     """Places arrivals in one store."""
 
-    def __init__(self, catalog: Catalog, lock: threading.RLock, tally: StoreTally) -> None:
+    def __init__(
+        self, catalog: Catalog, lock: threading.RLock, tally: StoreTally, leftover: set[bytes]
+    ) -> None:
+        """`leftover` gets what a failure leaves and the disk refuses to remove (`room`)."""
+        self._leftover = leftover
         self._catalog = catalog
         self._lock = lock
         self._tally = tally
@@ -65,10 +74,13 @@ class Publisher:
         catalog = self._catalog
         with self._landing(arrivals) as attested, self._lock:
             catalog.prepare_heads([*entries, *catalog.moved(records)])  # 5
+            passed(Point.PUBLISH_HEADED)
             grown, written = self._name(attested, entries, records)  # 6
+            passed(Point.PUBLISH_COMMITTED)
             reservation.exchange(grown)
             if written.moves_epoch:
                 catalog.bump_epoch()  # 7
+            passed(Point.PUBLISH_TOLD)
         if attested:
             self._tally.published(len(attested), grown)
         return written.stored
@@ -94,6 +106,7 @@ class Publisher:
                 return grown, attested.keys() - wanted
 
             grown, unwanted = self._catalog.commit(change)
+            passed(Point.PUBLISH_COMMITTED)
             reservation.exchange(grown)
             if unwanted:
                 self._undo(unwanted)
@@ -107,6 +120,7 @@ class Publisher:
         if digests:
             with self._lock:
                 self._catalog.commit(lambda changes: changes.expect(digests))  # 1
+            passed(Point.PUBLISH_ANNOUNCED)
         try:
             yield self._land(arrivals)
         except BaseException:
@@ -120,7 +134,9 @@ class Publisher:
             blobs.prepare_directories(arrival.digest for arrival in arrivals)
             for arrival in arrivals:
                 blobs.place(arrival.temp_path, arrival.digest)  # 2
+                passed(Point.PUBLISH_RENAMED)
             blobs.sync_names(arrival.digest for arrival in arrivals)  # 3
+        passed(Point.PUBLISH_SYNCED)
         attested: dict[bytes, Attestation] = {}
         for arrival in arrivals:
             identity = blobs.identify(arrival.digest)  # 4
@@ -157,10 +173,13 @@ class Publisher:
     def _undo(self, digests: Iterable[bytes]) -> None:
         """Remove files that have no row; what fails here is settled at the next start."""
         catalog = self._catalog
-        with contextlib.suppress(StoreError, OSError):
+        with contextlib.suppress(StoreError):
             for digest in digests:
                 if not catalog.index.has_blob(digest):
-                    catalog.blobs.remove(digest)
+                    try:
+                        catalog.blobs.remove(digest)
+                    except OSError:
+                        self._leftover.add(digest)
             catalog.commit(lambda changes: changes.arrived(digests))
 
 

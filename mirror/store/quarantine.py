@@ -24,6 +24,7 @@ import msgspec
 
 from mirror.store.files import Files, read_all, replace_file, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout
+from mirror.store.points import Point, passed
 from mirror.store.tally import NoTally, StoreTally
 
 MAX_RECORDS = 1000  # a broken upstream path could otherwise fill a directory
@@ -119,6 +120,7 @@ class Quarantine:
                 self._files, target + RECORD_SUFFIX, msgspec.json.encode(reason), durable=False
             )
             self._add(name, _Record(size=0, reason=reason))
+            passed(Point.QUARANTINE_REASONED)
             if reason.length <= self._budget_bytes:
                 self._files.rename(path, target)
                 self._add(name, _Record(size=reason.length, reason=reason))
@@ -128,6 +130,7 @@ class Quarantine:
             pass  # rule 3
         with contextlib.suppress(OSError):
             unlink_if_there(self._files, path)
+        passed(Point.QUARANTINE_MOVED)
         self._tally.quarantined()
         self._trim()
 
@@ -142,12 +145,18 @@ class Quarantine:
 
     def expire(self, now: float) -> int:
         """Remove what lies here longer than `keep_s`; return how many."""
-        expired = [
-            name for name, record in self._records.items() if record.reason.at + self._keep_s <= now
-        ]
+        expired = self._expired(now)
         for name in expired:
             self._remove(name)
         return len(expired)
+
+    def count_expired(self, now: float) -> int:
+        return len(self._expired(now))
+
+    def _expired(self, now: float) -> list[str]:
+        return [
+            name for name, record in self._records.items() if record.reason.at + self._keep_s <= now
+        ]
 
     def _like(self, reason: Reason) -> set[str]:
         """Return the names of records of these very bytes for these keys."""

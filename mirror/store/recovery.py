@@ -1,12 +1,13 @@
-"""What is done before a store is used: open the index or make it again, settle what a crash left.
+"""What is done before a store is used: open the index or make an empty one, settle what a crash
+left. What takes longer is `repair`'s, in the background.
 
 Rules:
 1. A killed process leaves at most: files that `arriving` announces, files that `doomed` condemns,
    temps. All three are settled without reading a blob.
 2. After another boot without a clean close the kernel may have lost what was never synced: the
-   index is checked whole and the blob tree is compared with it.
-3. A rescan hashes nothing: rows are written unattested, and the first request for one has it
-   hashed then.
+   index is to be checked whole and compared with the blob tree.
+3. What is to be repaired is a fact of the index from the commit on that makes it usable, and stays
+   until it is done: a process that dies meanwhile leaves it to the next one.
 4. The database file goes before its log: a log without a database is ignored by SQLite, a database
    without its log would be an older state of it.
 
@@ -16,22 +17,28 @@ Runs in: keeper, before it listens (and again when the index is found damaged).
 from __future__ import annotations
 
 import contextlib
-from itertools import islice
+import enum
 
 from mirror.errors import StoreError
 from mirror.store.blobs import BlobFiles, BlobSeen
 from mirror.store.changes import Changes
 from mirror.store.connections import DatabaseDamagedError
-from mirror.store.entry import Entry
 from mirror.store.files import Files, disk_errors, unlink_if_there
-from mirror.store.heads import Heads
 from mirror.store.index import Index
 from mirror.store.layout import Layout
 
 _BOOT_ID_PATH = "/proc/sys/kernel/random/boot_id"
 _BOOT_FACT = "boot"
 _CLEAN = "clean"  # in the place of a boot: the store was closed in order
-_ROWS_PER_COMMIT = 2000
+_NEED_FACT = "repair"
+
+
+class Need(enum.Enum):
+    """What is to be repaired."""
+
+    NOTHING = ""
+    RESCAN = "rescan"  # the index knows nothing of what is on the disk
+    CHECK = "check"  # a power cut may have taken something from either
 
 
 def boot_id(files: Files) -> str:
@@ -45,17 +52,19 @@ def boot_id(files: Files) -> str:
     return ""
 
 
-def open_index(files: Files, layout: Layout, boot: str) -> tuple[Index, bool]:
-    """Open the index, or make an empty one; True when the blob tree must be scanned.
+def open_index(files: Files, layout: Layout, boot: str) -> tuple[Index, Need]:
+    """Open the index, or make an empty one; and say what is to be repaired.
 
     Raises: StoreError.
     """
     if _is_there(files, layout.index):
         with contextlib.suppress(DatabaseDamagedError):
-            return _open_existing(layout, boot)
+            index = Index.open(layout.index)
+            return index, _need_of(index, boot)
     with disk_errors(layout.index):
         discard_index(files, layout)
-    return Index.create(layout.index), True
+        is_empty = not files.list_directory(layout.blobs)
+    return Index.create(layout.index), Need.NOTHING if is_empty else Need.RESCAN
 
 
 def discard_index(files: Files, layout: Layout) -> None:
@@ -64,26 +73,7 @@ def discard_index(files: Files, layout: Layout) -> None:
         unlink_if_there(files, layout.index + suffix)
 
 
-def rescan(index: Index, blobs: BlobFiles, heads: Heads) -> int:
-    """Bring blobs without a row, and the entries of heads, into the index; return how many blobs.
-
-    Raises: StoreError.
-    """
-    found = 0
-    with disk_errors("blobs"):
-        seen = blobs.scan()
-        while batch := list(islice(seen, _ROWS_PER_COMMIT)):
-            with index.changing() as changes:
-                found += sum(_put_seen(changes, blob) for blob in batch)
-        entries = heads.load()
-        while heads_batch := list(islice(entries, _ROWS_PER_COMMIT)):
-            with index.changing() as changes:
-                for entry in heads_batch:
-                    _put_head(changes, entry)
-    return found
-
-
-def settle(index: Index, blobs: BlobFiles, boot: str) -> None:
+def settle(index: Index, blobs: BlobFiles) -> None:
     """Finish what the last process began: removals, and files that came without their rows."""
     with index.changing() as changes:
         doomed, arriving = changes.doomed(), changes.arriving()
@@ -94,10 +84,24 @@ def settle(index: Index, blobs: BlobFiles, boot: str) -> None:
         for digest in arriving:
             identity = blobs.identify(digest)
             if identity is not None:
-                _put_seen(changes, BlobSeen(digest=digest, attestation=identity))
+                put_seen(changes, BlobSeen(digest=digest, attestation=identity))
         changes.clear_doomed()
         changes.arrived(arriving)
+
+
+def put_seen(changes: Changes, blob: BlobSeen) -> None:
+    """Give a file its row, unread, if it has none; the time of its last change stands in for that
+    of its last use."""
+    if changes.blob_length(blob.digest) is None:
+        used_at_ms = blob.attestation.ctime_ns // 1_000_000
+        changes.put_unattested_blob(blob.digest, blob.attestation.size, used_at_ms)
+
+
+def note_need(index: Index, boot: str, need: Need) -> None:
+    """Say what is to be repaired, and that this boot of the kernel knows. Raises StoreError."""
+    with index.changing() as changes:
         changes.set_fact(_BOOT_FACT, boot)
+        changes.set_fact(_NEED_FACT, need.value)
 
 
 def note_clean(index: Index) -> None:
@@ -106,31 +110,14 @@ def note_clean(index: Index) -> None:
         changes.set_fact(_BOOT_FACT, _CLEAN)
 
 
-def _open_existing(layout: Layout, boot: str) -> tuple[Index, bool]:
-    index = Index.open(layout.index)
+def _need_of(index: Index, boot: str) -> Need:
     try:
-        last_boot = index.fact(_BOOT_FACT)
-        is_trusted = last_boot == _CLEAN or (bool(boot) and last_boot == boot)
-        if not is_trusted:
-            index.require_sound()
+        last_boot, need = index.fact(_BOOT_FACT), index.fact(_NEED_FACT)
     except StoreError:
         index.close()
         raise
-    return index, not is_trusted
-
-
-def _put_seen(changes: Changes, blob: BlobSeen) -> bool:
-    if changes.blob_length(blob.digest) is not None:
-        return False
-    used_at_ms = blob.attestation.ctime_ns // 1_000_000
-    changes.put_unattested_blob(blob.digest, blob.attestation.size, used_at_ms)
-    return True
-
-
-def _put_head(changes: Changes, entry: Entry) -> None:
-    """Name a blob again; an entry that the index knows is newer than its record."""
-    if changes.entry(entry.key) is None and changes.blob_length(entry.digest) == entry.length:
-        changes.put_entry(entry)
+    is_trusted = last_boot == _CLEAN or (bool(boot) and last_boot == boot)
+    return Need(need) if is_trusted else Need.CHECK
 
 
 def _is_there(files: Files, path: str) -> bool:

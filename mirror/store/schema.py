@@ -7,10 +7,14 @@ Rules:
 4. `manifest` names the manifests that were read, by their own digests, also those that stated
    nothing: under which keys they are stored is asked of `entry`. `vouched.records` is what the
    manifest states about the files of one date (`knowledge`).
-5. `variant` says in which blob the coded form of a blob's content is; b"": coding does not pay. It
+5. `class_use` is what the blobs of each class take, kept by triggers: what writes a row counts.
+   `pin` holds the key ranges, half-open, that eviction leaves alone; `blob.pinned` follows it.
+6. `variant` says in which blob the coded form of a blob's content is; b"": coding does not pay. It
    is a function of the content, so no key, time or proof is in it, and a lost row is made again.
 
-Units: `used_at_ms` Unix milliseconds (order of use, not an age); the other times Unix seconds.
+7. `rank_ms` is the order of eviction, `ghost` what is remembered of victims (`ranking`).
+
+Units: times that end in `_ms` are Unix milliseconds, the others Unix seconds.
 Runs in: worker and keeper. Pure.
 """
 
@@ -28,12 +32,17 @@ TABLES = """
 CREATE TABLE blob (
     digest BLOB PRIMARY KEY, length INTEGER NOT NULL,
     inode INTEGER NOT NULL, ctime_ns INTEGER NOT NULL,
-    used_at_ms INTEGER NOT NULL, pinned INTEGER NOT NULL DEFAULT 0,
+    used_at_ms INTEGER NOT NULL, rank_ms INTEGER NOT NULL DEFAULT 0,
+    pinned INTEGER NOT NULL DEFAULT 0,
     class INTEGER NOT NULL DEFAULT 0, uses INTEGER NOT NULL DEFAULT 0,
     checked_at_ms INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX blob_by_check ON blob (checked_at_ms, digest);
-CREATE INDEX blob_by_use ON blob (used_at_ms, digest);
+CREATE INDEX blob_by_rank ON blob (class, rank_ms, digest);
+CREATE TABLE ghost (
+    id INTEGER PRIMARY KEY, digest BLOB UNIQUE NOT NULL, rank_ms INTEGER NOT NULL,
+    used_at_ms INTEGER NOT NULL, is_on_probation INTEGER NOT NULL
+);
 CREATE TABLE entry (
     key TEXT PRIMARY KEY, status INTEGER NOT NULL, digest BLOB NOT NULL, length INTEGER NOT NULL,
     media_type TEXT NOT NULL, last_modified INTEGER NOT NULL,
@@ -43,6 +52,8 @@ CREATE TABLE entry (
     upstream_version TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX entry_by_digest ON entry (digest) WHERE status = 200;
+CREATE INDEX generation_by_proof ON entry (proof, key)
+    WHERE status = 200 AND proof GLOB '*generation';
 CREATE INDEX absence_by_end ON entry (fresh_until) WHERE status = 404;
 CREATE TABLE variant (
     digest BLOB NOT NULL, coding TEXT NOT NULL, blob BLOB NOT NULL, PRIMARY KEY (digest, coding)
@@ -58,6 +69,25 @@ CREATE TABLE vouched (
 CREATE INDEX vouched_by_manifest ON vouched (manifest);
 CREATE TABLE arriving (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE doomed (digest BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE pin (low TEXT NOT NULL, high TEXT NOT NULL, PRIMARY KEY (low, high)) WITHOUT ROWID;
+CREATE TABLE class_use (
+    class INTEGER PRIMARY KEY, blobs INTEGER NOT NULL, blocks INTEGER NOT NULL
+);
+CREATE TRIGGER blob_came AFTER INSERT ON blob BEGIN
+    INSERT INTO class_use VALUES (new.class, 1, (new.length + 4095) / 4096)
+    ON CONFLICT (class) DO UPDATE SET blobs = blobs + 1, blocks = blocks + excluded.blocks;
+END;
+CREATE TRIGGER blob_went AFTER DELETE ON blob BEGIN
+    UPDATE class_use SET blobs = blobs - 1, blocks = blocks - (old.length + 4095) / 4096
+    WHERE class = old.class;
+END;
+CREATE TRIGGER blob_moved AFTER UPDATE OF class, length ON blob
+WHEN old.class <> new.class OR old.length <> new.length BEGIN
+    UPDATE class_use SET blobs = blobs - 1, blocks = blocks - (old.length + 4095) / 4096
+    WHERE class = old.class;
+    INSERT INTO class_use VALUES (new.class, 1, (new.length + 4095) / 4096)
+    ON CONFLICT (class) DO UPDATE SET blobs = blobs + 1, blocks = blocks + excluded.blocks;
+END;
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -78,11 +108,24 @@ ENTRIES_OF_PROOF = (
     f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
     " WHERE e.proof = ? AND e.status = 200 ORDER BY e.key"
 )
+# Few among many: each start asks for them, and an index of all proofs would cost every entry 80
+# bytes. SQLite uses the partial one where its condition stands in the query word by word.
+ENTRIES_OF_GENERATIONS = (
+    f"SELECT {_COLUMNS} FROM entry e"  # noqa: S608 - a constant of this file
+    " WHERE e.proof = ? AND e.status = 200 AND e.proof GLOB '*generation' ORDER BY e.key"
+)
 VARIANT = (
     "SELECT v.blob, b.length, b.inode, b.ctime_ns FROM variant v"
     " LEFT JOIN blob b ON b.digest = v.blob WHERE v.digest = ? AND v.coding = ?"
 )
 UPSERT_ENTRY = "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+# Nothing to do, and nothing looked up, without pins.
+PIN_BLOB = (
+    "UPDATE blob SET pinned = EXISTS (SELECT 1 FROM entry e JOIN pin ON e.key >= pin.low"
+    " AND e.key < pin.high WHERE e.digest = blob.digest AND e.status = 200)"
+    " WHERE digest = ? AND EXISTS (SELECT 1 FROM pin)"
+)
 
 Row = tuple[object, ...]
 

@@ -14,8 +14,9 @@ import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 
-from mirror.store.files import Files, disk_errors, unlink_if_there, write_all
+from mirror.store.files import Files, disk_errors, write_all
 from mirror.store.layout import Layout
+from mirror.store.leftovers import Leftovers
 from mirror.store.publishing import Arrival
 
 _GROUP = 64
@@ -24,7 +25,8 @@ _GROUP = 64
 class SmallTemps:
     """Makes temps in the directory of partials."""
 
-    def __init__(self, files: Files, layout: Layout) -> None:
+    def __init__(self, files: Files, layout: Layout, leftovers: Leftovers) -> None:
+        self._leftovers = leftovers
         self._files = files
         self._layout = layout
         self._numbers = itertools.count()
@@ -43,8 +45,7 @@ class SmallTemps:
             yield arrivals
         finally:
             for arrival in arrivals:  # the published ones are gone already
-                with contextlib.suppress(OSError):
-                    unlink_if_there(self._files, arrival.temp_path)
+                self._leftovers.remove(arrival.temp_path)
 
     def _write(self, arrivals: list[Arrival], contents: Mapping[bytes, bytes]) -> None:
         open_files: list[int] = []

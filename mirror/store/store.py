@@ -22,92 +22,55 @@ directories are synced under none but the first, except where something is withd
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import threading
 from collections.abc import Iterable, Sequence
 
 from mirror import config
 from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.events import EventLog
-from mirror.store.attesting import Attester
-from mirror.store.budget import Budget, Reservation, footprint
-from mirror.store.catalog import Catalog
+from mirror.store.budget import Reservation
 from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Entry, Stored
 from mirror.store.eviction import EvictionPolicy, policy_in_force
-from mirror.store.files import Files, disk_errors, unlink_if_there
-from mirror.store.guarded_quarantine import GuardedQuarantine
-from mirror.store.holds import Holds
+from mirror.store.files import Files, disk_errors
 from mirror.store.index import Index
 from mirror.store.knowledge import Statement, pack
 from mirror.store.layout import Layout
 from mirror.store.owner import Ownership, claim
 from mirror.store.page import SharedPage
 from mirror.store.partial import Partial, Resumable, Terms
-from mirror.store.partials import Partials
-from mirror.store.publishing import Arrival, Publisher, require_content
-from mirror.store.quarantine import Quarantine, Reason
-from mirror.store.recovery import boot_id, note_clean, open_index, rescan, settle
-from mirror.store.room import Room
-from mirror.store.small_temps import SmallTemps
+from mirror.store.recovery import Need, boot_id, note_clean, open_index, settle
 from mirror.store.tally import NoTally, StoreTally
-from mirror.store.variants import Variants
+from mirror.store.workings import Given, Workings
+
+_TRUST_MARK = "trust-mark"
 
 
 class Store:
     """An open store, owned by this process. Open it with `Store.open`."""
 
-    def __init__(
-        self,
-        *,
-        settings: config.Store,
-        files: Files,
-        layout: Layout,
-        clock: Clock,
-        page: SharedPage | None,
-        log: EventLog | None,
-        policy: EvictionPolicy,
-        ownership: Ownership,
-        index: Index,
-        boot: str,
-        tally: StoreTally,
-    ) -> None:
-        self._files = files
-        self._layout = layout
-        self._clock = clock
-        self._log = log
+    def __init__(self, given: Given, ownership: Ownership) -> None:
+        self._layout = given.layout
+        self._log = given.log
         self._ownership = ownership
-        self._lock = threading.RLock()
-        self._budget = Budget(settings.budget)
-        self._holds = Holds(clock)
-        self._quarantine = Quarantine(
-            files, layout, settings.quarantine_budget, settings.quarantine_keep, tally
-        )
-        self.quarantined = GuardedQuarantine(
-            self._quarantine, lock=self._lock, clock=clock, log=log
-        )
-        self._catalog = Catalog(
-            index=index, files=files, layout=layout, budget=self._budget, clock=clock, page=page,
-            log=log,
-        )  # fmt: skip
-        self._partials = Partials(
-            files=files, layout=layout, budget=self._budget, clock=clock, boot=boot
-        )
-        self._small = SmallTemps(files, layout)
-        self._publisher = Publisher(self._catalog, self._lock, tally)
-        self._room = Room(
-            catalog=self._catalog, partials=self._partials, holds=self._holds, policy=policy,
-            files=files, path=layout.root, lock=self._lock, tally=tally,
-        )  # fmt: skip
-        self._attester = Attester(
-            catalog=self._catalog, holds=self._holds, quarantine=self._quarantine, layout=layout,
-            clock=clock, lock=self._lock, log=log,
-        )  # fmt: skip
-        self.variants = Variants(
-            catalog=self._catalog, holds=self._holds, temps=self._small, publisher=self._publisher,
-            attester=self._attester, reserve=self._promise, is_here=self._is_here,
-        )  # fmt: skip
+        parts = Workings(given)
+        self._lock = parts.lock
+        self._budget = parts.budget
+        self._quarantine = parts.quarantine
+        self._catalog = parts.catalog
+        self._partials = parts.partials
+        self._attester = parts.attester
+        self._room = parts.room
+        self._intake = parts.intake
+        self.trouble = parts.trouble
+        self.quarantined = parts.quarantined
+        self.probe = parts.probe
+        self.repair = parts.repair
+        self.variants = parts.variants
+        self.purger = parts.purger
+        self.scrubber = parts.scrubber
+        self._catalog.on_rebuilt = self._rebuilt
+        self._repairs_later = False
 
     @classmethod
     def open(
@@ -121,8 +84,12 @@ class Store:
         log: EventLog | None = None,
         policy: EvictionPolicy | None = None,
         tally: StoreTally | None = None,
+        repairs_later: bool = False,
     ) -> Store:
         """Claim the store, recover it, and return it open.
+
+        `repairs_later`: what takes longer is left to who calls `repair.run`, also when the index
+        is found damaged later; else it is done before this, or the call that finds it, returns.
 
         Raises: StoreError when another running mirror owns it, when its format is another one, or
         when disk or database fail.
@@ -132,43 +99,62 @@ class Store:
             ownership = claim(files, layout, state.path)
             on_failure.callback(ownership.release)
             boot = boot_id(files)
-            index, must_scan = open_index(files, layout, boot)
-            opened = cls(
+            index, need = open_index(files, layout, boot)
+            given = Given(
                 settings=store, files=files, layout=layout, clock=clock, page=page, log=log,
-                policy=policy or policy_in_force(), ownership=ownership, index=index, boot=boot,
+                policy=policy or policy_in_force(), index=index, boot=boot,
                 tally=tally or NoTally(),
             )  # fmt: skip
+            opened = cls(given, ownership)
             # A rebuild replaces the index.
             on_failure.callback(lambda: opened.index.close())  # noqa: PLW0108
-            opened._recover(must_scan, boot)
+            opened._recover(need, repairs_later=repairs_later)
             on_failure.pop_all()
         return opened
 
-    def _recover(self, must_scan: bool, boot: str) -> None:
+    def _recover(self, need: Need, *, repairs_later: bool) -> None:
         catalog = self._catalog
-        if must_scan:
-            found = rescan(catalog.index, catalog.blobs, catalog.heads)
-            self._info("index-rescanned", blobs=found)
+        self._repairs_later = True  # not in the midst of this
         try:
-            settle(catalog.index, catalog.blobs, boot)
-            self._budget.store(catalog.index.blob_bytes())
+            self._settle(need)
         except DatabaseDamagedError:
-            catalog.rebuild()
-            settle(catalog.index, catalog.blobs, boot)
+            catalog.rebuild()  # which begins a rescan
+            need = Need.RESCAN
         with disk_errors(self._layout.partials):
             swept = self._partials.sweep()
         with disk_errors(self._layout.quarantine):
             self._quarantine.load()
         self.quarantined.expire()
-        if must_scan:
+        if need is Need.RESCAN:
             catalog.announce_index()
+        else:  # the keeper before may have died between a withdrawal's commit and its epoch
+            catalog.bump_epoch()
         if swept:
             self._info("temps-swept", files=swept)
+        self._repairs_later = repairs_later
+        if not repairs_later:
+            self.repair.run()
+
+    def _settle(self, need: Need) -> None:
+        settle(self._catalog.index, self._catalog.blobs)
+        if need is Need.NOTHING:
+            self._budget.store(self._catalog.index.blob_bytes())
+        self.repair.begin(need)
+
+    def _rebuilt(self) -> None:
+        self.repair.begin(Need.RESCAN)
+        if not self._repairs_later and not self.repair.is_running:
+            self.repair.run()
 
     @property
     def index(self) -> Index:
         """The index to look keys up in; ask for it each time, a rebuild replaces it."""
         return self._catalog.index
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether something is stored, as far as that is known. Raises StoreError."""
+        return self.repair.is_open or bool(self._catalog.index.blobs_after(b"", 1))
 
     @property
     def used_bytes(self) -> int:
@@ -179,8 +165,8 @@ class Store:
         return self._budget.budget_bytes
 
     def lookup(self, key: str) -> Stored | None:
-        """Return what `key` names."""
-        return self._catalog.index.lookup(key)
+        """Return what `key` names; what a lost index does not know yet, `heads/` may."""
+        return self._catalog.index.lookup(key) or self.repair.recover(key)
 
     def blob_path(self, digest: bytes) -> str:
         """Return where the blob of `digest` is, or will be once published."""
@@ -191,12 +177,11 @@ class Store:
 
         What is kept of the key and digest that are `resuming` is part of them, and counts once.
         """
-        kept_bytes = 0 if resuming is None else self._partials.kept_bytes(*resuming)
-        return self._promise(nbytes, max(0, footprint(nbytes) - kept_bytes))
+        return self._intake.reserve(nbytes, resuming)
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None:
         """Return how much of `key` with this digest an earlier flight left. Advice: no hash yet."""
-        return self._partials.resumable(key, digest)
+        return self._intake.resumable(key, digest)
 
     def begin(
         self, key: str, *, digest: bytes, validator: str, length: int, reservation: Reservation
@@ -209,7 +194,7 @@ class Store:
         Raises: StoreError, with the reservation freed.
         """
         terms = Terms(key=key, validator=validator, length=length, digest=digest)
-        return self._partials.begin(terms, reservation)
+        return self._intake.begin(terms, reservation)
 
     def publish(self, partial: Partial, entries: Sequence[Entry]) -> list[Stored]:
         """Make the partial a blob and name it, in one step for every reader.
@@ -218,18 +203,7 @@ class Store:
 
         Raises: StoreError, with the temp removed and the reservation freed.
         """
-        digest, length = partial.digest(), partial.landed
-        with self._holds.holding((digest,)):
-            try:
-                require_content(entries, digest, length)
-                partial.sync()
-                arrival = Arrival(temp_path=partial.path, digest=digest, length=length)
-                stored = self._place([arrival], entries, (), partial.reservation)
-                self._partials.published(partial)
-            except BaseException:
-                self._partials.let_go(partial, keep=False)
-                raise
-        return stored
+        return self._intake.publish(partial, entries)
 
     def put_small(
         self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
@@ -244,21 +218,7 @@ class Store:
         if not items:
             self.record(records)
             return []
-        for entry, content in items:
-            require_content([entry], hashlib.sha256(content).digest(), len(content))
-        contents = {entry.digest: content for entry, content in items}
-        with self._holds.holding(contents):
-            absent = {d: content for d, content in contents.items() if not self._is_here(d)}
-            lengths = [len(content) for content in absent.values()]
-            reservation = self._promise(sum(lengths), sum(map(footprint, lengths)))
-            if reservation is None:
-                raise StoreError(items[0][0].key, "no room in the byte budget")
-            try:
-                with self._small.written(absent) as arrivals:
-                    entries = [entry for entry, _ in items]
-                    return self._place(arrivals, entries, records, reservation)
-            finally:
-                reservation.release()
+        return self._intake.put_small(items, records)
 
     def record(self, entries: Sequence[Entry]) -> list[Stored]:
         """Write metadata only: refreshed times, negative answers.
@@ -300,20 +260,11 @@ class Store:
 
     def abandon(self, partial: Partial, keep: bool) -> None:
         """End a flight without publishing; `keep` leaves what landed to be resumed. Idempotent."""
-        self._partials.let_go(partial, keep=keep)
+        self._intake.abandon(partial, keep=keep)
 
     def quarantine(self, partial: Partial, reason: str) -> None:
         """Move what landed out of the way, with its reason beside it, and end the flight."""
-        record = Reason(
-            keys=(partial.key,),
-            expected=partial.terms.digest.hex(),
-            got=partial.digest().hex(),
-            length=partial.landed,
-            reason=reason,
-            at=self._clock.now(),
-        )
-        self.quarantined.take(partial.path, record)
-        self._partials.let_go(partial, keep=False)
+        self._intake.quarantine(partial, reason)
 
     def touch(self, keys: Iterable[str]) -> None:
         """Note that `keys` were served. Recency is advice: a failure is not reported."""
@@ -347,8 +298,25 @@ class Store:
         """
         return self._catalog.index.entries_of_prefix(prefix)
 
+    def recover_all(self) -> None:
+        """Read every record that is still to be read; reading files by name goes on as before.
+
+        Raises: StoreError.
+        """
+        self.repair.recover_all()
+
+    def trust_mark(self) -> str:
+        """Return what `note_trust_mark` last kept, "" in another index. Raises StoreError."""
+        return self._catalog.index.fact(_TRUST_MARK)
+
+    def note_trust_mark(self, mark: str) -> None:
+        """Keep by which rules all that is stored was judged. Raises StoreError."""
+        with self._lock:
+            self._catalog.commit(lambda changes: changes.set_fact(_TRUST_MARK, mark))
+
     def close(self) -> None:
         """Give the store back. Flights must have let go of their partials."""
+        self.repair.close()
         with self._lock:
             with contextlib.suppress(StoreError):  # then the next start looks closer
                 note_clean(self._catalog.index)
@@ -358,43 +326,6 @@ class Store:
     def __repr__(self) -> str:
         return f"<Store {self._layout.root} {self._budget!r}>"
 
-    def _promise(self, nbytes: int, cost_bytes: int) -> Reservation | None:
-        try:
-            if cost_bytes and not self._room.take(cost_bytes):
-                return None
-        except StoreError as exc:
-            # A store that cannot evict must not stop a body that could pass through.
-            self._warn("no-room", reason=exc.message)
-            return None
-        return Reservation(self._budget, nbytes, cost_bytes, self._room.take)
-
-    def _place(
-        self,
-        arrivals: Sequence[Arrival],
-        entries: Sequence[Entry],
-        records: Sequence[Entry],
-        reservation: Reservation,
-    ) -> list[Stored]:
-        """Publish; a blob that is here keeps its file, so that attestations handed out hold."""
-        absent = [arrival for arrival in arrivals if not self._is_here(arrival.digest)]
-        stored = self._publisher.place(absent, entries, records, reservation)
-        for arrival in arrivals:
-            if arrival not in absent:
-                with contextlib.suppress(OSError):  # swept at the next start
-                    unlink_if_there(self._files, arrival.temp_path)
-        self.quarantined.stored(stored)
-        return stored
-
-    def _is_here(self, digest: bytes) -> bool:
-        """Say whether the blob is stored and still the attested file; its holder asks."""
-        with self._lock:
-            attestation = self._catalog.read(lambda index: index.attestation(digest))
-            return attestation is not None and attestation == self._catalog.blobs.identify(digest)
-
     def _info(self, event: str, **fields: object) -> None:
         if self._log is not None:
             self._log.info(event, **fields)
-
-    def _warn(self, event: str, **fields: object) -> None:
-        if self._log is not None:
-            self._log.warning(event, **fields)

@@ -33,8 +33,7 @@ _HANDED_ON: dict[tuple[str, str], tuple[str, ...]] = {
     ("fill/crate_events.py", "event"): ("crates-deleted", "crates-listed-again"),
     ("fill/reproving.py", "event"): ("unvouched-withdrawn", "pin-removed"),
     ("fill/small.py", "event"): ("rustup-release-rollback", "content-refused"),
-    ("store/catalog.py", "event"): ("index-damaged", "index-rebuilt"),
-    ("store/store.py", "event"): ("no-room",),
+    ("store/catalog.py", "event"): ("index-damaged",),
 }
 
 

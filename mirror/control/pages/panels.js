@@ -94,7 +94,9 @@ export function showUpstreams({ upstreams, mirror }, accounts) {
 
 function upstreamState(health) {
   if (health.is_left_alone) return badge(`left alone ${span(health.rests_for_s)}`, "warn");
-  if (!health.is_failing) return badge("ok", "good");
+  if (health.circuit === "open") return badge(`circuit open, tried again in ${span(health.rests_for_s)}`, "bad");
+  if (health.circuit === "half-open") return badge("circuit half-open", "bad");
+  if (!health.is_failing) return health.is_preferred === false ? badge("ok again, on trial", "warn") : badge("ok", "good");
   return badge(health.rests_for_s ? `failing, asked last for ${span(health.rests_for_s)}` : "failing", "bad");
 }
 

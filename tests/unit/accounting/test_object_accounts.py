@@ -23,7 +23,7 @@ from mirror.accounting.objects import read_objects
 from mirror.accounting.uses import LeftOut, Use
 from mirror.errors import StoreError
 from mirror.store.budget import footprint
-from mirror.store.eviction import policy_in_force
+from mirror.store.ranks_in_memory import ranks_in_force
 from tests.unit.accounting.account_database import AccountDatabase
 from tests.unit.store.bench import RecordingLog
 
@@ -54,7 +54,7 @@ class World:
         self.accounts = self.keeper()
 
     def keeper(self, *, top_objects: int = 5, budget_bytes: int = 1 << 30) -> ObjectAccounts:
-        model = CurveModel(policy=policy_in_force, footprint=footprint, sampled_objects=9000)
+        model = CurveModel(policy=ranks_in_force, footprint=footprint, sampled_objects=9000)
         plan = AccountsPlan(
             curve=model, budget_bytes=budget_bytes, top_objects=top_objects,
             days_kept_s=2.0 * DAY_S,
@@ -193,7 +193,7 @@ def test_the_curves_state_is_written_by_the_quarter_hour_and_at_the_end(world: W
     """It is large; its points, which reports read, are written each minute."""
 
     def saved_at() -> list[float]:
-        return [at for (at,) in world.database.rows("SELECT max(saved_at) FROM curve_store")]
+        return [at for (at,) in world.database.rows("SELECT max(saved_at) FROM curve_state")]
 
     began = world.clock.at
     for _ in range(4):
@@ -267,10 +267,11 @@ def test_old_points_stay_until_another_budget_has_its_own(world: World) -> None:
     assert [point.store_bytes for point in read_curve(world.database)][4] == 3 << 30
 
 
-def test_a_damaged_curve_begins_anew_and_says_so(world: World) -> None:
+@pytest.mark.parametrize("column", ["blobs", "memory"])
+def test_a_damaged_curve_begins_anew_and_says_so(world: World, column: str) -> None:
     world.accounts.used([crate(n) for n in range(3000)], NOBODY)
     world.keep()
-    world.database.transact([("UPDATE curve_store SET blobs = ?", [(b"odd",)])])
+    world.database.transact([(f"UPDATE curve_state SET {column} = ?", [(b"odd",)])])
     assert world.keeper().points() == []
     assert world.log.names() == ["curve-begins-anew"]
     assert "hint" in world.log.events[0][1]

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from itertools import count
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.accounting.sampling import EVEN_BYTES, digest_of, limit_bytes
-from mirror.accounting.small_store import Ask, SampledBlob, SmallStore, StoreModel, StoreState
+from mirror.accounting.small_store import (
+    ONE_USE_MS,
+    Ask,
+    SmallStore,
+    StoreModel,
+    StoreState,
+)
 from mirror.accounting.uses import Use
+from mirror.store import eviction
 from mirror.store.budget import footprint
 from mirror.store.eviction import LeastRecentlyUsed
+from mirror.store.ranks_in_memory import RanksInMemory, Victim, ranks_in_force
 
-MODEL = StoreModel(policy=LeastRecentlyUsed, footprint=footprint, capacity=16)
+_V = TypeVar("_V", bound=Victim)
+by_recency = partial(RanksInMemory, LeastRecentlyUsed())
+MODEL = StoreModel(policy=by_recency, footprint=footprint, capacity=16)
+TIMES_MS = count(1_000_000, 10_000)  # every ask comes after all others, and is a use of its own
 
 
 def use_of(key: str, length: int = 1000, requests: int = 1) -> Use:
@@ -25,7 +39,8 @@ def ask(store: SmallStore, *uses: Use) -> None:
         digest, length = digest_of(use.key), use.length_bytes
         limit = limit_bytes(digest, length)
         store.use(
-            [Ask(digest, limit, length, footprint(length), use.requests, use.content_bytes)], 0
+            [Ask(digest, limit, length, footprint(length), use.requests, use.content_bytes)],
+            next(TIMES_MS),
         )
 
 
@@ -60,10 +75,11 @@ def test_many_requests_of_what_cannot_be_stored_all_miss() -> None:
     assert (store.sums.requests, store.sums.hits) == (5, 0)
 
 
-class _Refusing:
-    def choose_victims(
-        self, coldest_first: Iterable[SampledBlob], needed_bytes: int
-    ) -> list[SampledBlob]:
+class _Refusing(RanksInMemory):
+    def __init__(self) -> None:
+        super().__init__(LeastRecentlyUsed())
+
+    def choose_victims(self, coldest_first: Iterable[_V], needed_bytes: int) -> list[_V]:
         return []
 
 
@@ -74,9 +90,25 @@ def test_a_policy_that_names_no_victim_keeps_what_is_there() -> None:
     assert store.sums.hits == 1
 
 
+def test_uses_that_are_one_for_the_store_are_one_here() -> None:
+    assert ONE_USE_MS == eviction.ONE_USE_MS
+
+
+def test_a_store_by_the_policy_in_force_keeps_what_others_use_through_a_scan() -> None:
+    model = StoreModel(policy=ranks_in_force, footprint=footprint, capacity=1000)
+    store = SmallStore(model, StoreState(size_bytes=20 * footprint(1000)))
+    often = [use_of(f"often-{n}") for n in range(10)]
+    for _ in range(60):
+        ask(store, *often)
+    ask(store, *(use_of(f"scanned-{n}") for n in range(200)))  # in a third of that time
+    before = store.sums.hits
+    ask(store, *often)
+    assert store.sums.hits == before + 10
+
+
 def test_a_higher_scale_lets_go_of_what_it_does_not_sample_and_weighs_the_rest() -> None:
     store = SmallStore(
-        StoreModel(policy=LeastRecentlyUsed, footprint=footprint, capacity=1000),
+        StoreModel(policy=by_recency, footprint=footprint, capacity=1000),
         StoreState(size_bytes=1 << 30),
     )
     ask(store, *(use_of(f"k{n}", length=0) for n in range(400)))
@@ -91,7 +123,7 @@ def test_a_higher_scale_lets_go_of_what_it_does_not_sample_and_weighs_the_rest()
 
 def _coarse(capacity: int = 1000) -> SmallStore:
     """Return a full store of a hundred small blobs' room, at four times the finest scale."""
-    model = StoreModel(policy=LeastRecentlyUsed, footprint=footprint, capacity=capacity)
+    model = StoreModel(policy=by_recency, footprint=footprint, capacity=capacity)
     store = SmallStore(model, StoreState(size_bytes=100 * footprint(0), scale_bytes=4 * EVEN_BYTES))
     ask(store, *(use_of(f"k{n}", length=0) for n in range(100)))
     return store
@@ -122,7 +154,7 @@ def test_what_a_lower_scale_adds_takes_its_room_and_counts_only_when_all_count()
     assert store.used_bytes == store.size_bytes
     assert store.sums.requests == before * 3 / 2  # of the same few as before, by their weight
     assert store.sums.hits == before  # no miss is counted of what may have been there
-    again = SmallStore(StoreModel(policy=LeastRecentlyUsed, footprint=footprint, capacity=1000),
+    again = SmallStore(StoreModel(policy=by_recency, footprint=footprint, capacity=1000),
                        store.state())  # fmt: skip
     assert again.state() == store.state()
     store.count_all()

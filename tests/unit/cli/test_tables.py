@@ -41,7 +41,7 @@ def page(document: dict[str, Any]) -> str:
 
 def test_each_url_of_an_upstream_is_shown_with_its_health() -> None:
     well = {"is_failing": False, "is_left_alone": False, "rests_for_s": 0.0, "last_error": "",
-            "last_error_at": None}  # fmt: skip
+            "last_error_at": None, "circuit": "closed", "is_preferred": True}  # fmt: skip
     ago = datetime.now(UTC).timestamp() - 7.2
     failed = {"last_error": "status \x1b[31m[bold]503", "last_error_at": ago}
     urls = [
@@ -50,6 +50,9 @@ def test_each_url_of_an_upstream_is_shown_with_its_health() -> None:
         well | failed | {"url": "http://failing", "is_failing": True, "rests_for_s": 4.0},
         well | failed | {"url": "http://silent", "is_failing": True},
         well | {"url": "http://angry", "is_left_alone": True, "rests_for_s": 50.0},
+        well | failed | {"url": "http://gone", "circuit": "open", "rests_for_s": 9.0},
+        well | failed | {"url": "http://tried", "circuit": "half-open"},
+        well | failed | {"url": "http://proving", "is_preferred": False},
     ]
     text = page({"upstreams": [{"name": "crates", "urls": urls}]})
     rows = {
@@ -63,6 +66,9 @@ def test_each_url_of_an_upstream_is_shown_with_its_health() -> None:
     assert rows["http://failing"] == ["FAILING, asked last for 4 s", told]
     assert rows["http://silent"] == ["FAILING", told]
     assert rows["http://angry"] == ["NOT ASKED for 50 s: it said so", "-"]
+    assert rows["http://gone"] == ["CIRCUIT OPEN, tried again in 9 s", told]
+    assert rows["http://tried"] == ["CIRCUIT HALF-OPEN, one request at a time", told]
+    assert rows["http://proving"] == ["ok again, on trial", told]
 
 
 def test_health_of_upstreams_is_unknown_without_a_keeper() -> None:

@@ -109,7 +109,13 @@ def source_of(
         page.set_pid(slot, os.getpid())
         page.beat(slot, 499_900)
     healths = [
-        {"url": url, "is_failing": url != URL, "is_left_alone": False}
+        {
+            "url": url,
+            "is_failing": url != URL,
+            "is_left_alone": False,
+            "circuit": "closed" if url == URL else "open",
+            "is_preferred": url == URL,
+        }
         for url in upstream_urls(config.upstream)
     ]
 

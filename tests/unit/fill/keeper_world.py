@@ -221,6 +221,12 @@ class World:
             while self.filler.flights:
                 await asyncio.sleep(0.001)
 
+    async def storing(self) -> None:
+        """Wait until the store takes content again."""
+        async with asyncio.timeout(10):
+            while not self.store.trouble.is_storing:
+                await asyncio.sleep(0.01)
+
     def vouch(self, path: str, digest: bytes) -> None:
         """Let a manifest that is not stored state `digest`."""
         self._vouched[path] = digest

@@ -76,6 +76,7 @@ class ScriptedPool:
         self.played: list[Step] = []
         self.absent_status = 404
         self.outage = ""
+        self.wish_s = 0.0  # its Retry-After, while it is out
         self.open = 0
 
     def put(self, path: str, content: bytes, *, etag: str = "auto", **more: object) -> Resource:
@@ -99,7 +100,9 @@ class ScriptedPool:
         request = Request(path=path, fields=dict(fields))
         self.requests.append(request)
         if self.outage:
-            raise UpstreamError("upstream", self.outage, upstream_status=503)
+            raise UpstreamError(
+                "upstream", self.outage, upstream_status=503, retry_after_s=self.wish_s
+            )
         resource = self.resources.get(path)
         step = Step()
         if resource is not None and resource.steps:

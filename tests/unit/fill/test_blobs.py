@@ -348,7 +348,7 @@ async def test_a_mismatch_serves_the_stored_copy_though_the_store_fails(tmp_path
         await world.ask(NIGHTLY)
         await world.settled()
         proof = cast(ExpectedDigests, UnshakableProof())
-        ready = world.filler._blobs
+        ready = world.filler._procedures.blobs
         blobs = Blobs(ready._parts, proof, ready._signatures)
         route = route_of_key(NIGHTLY)
         assert route is not None

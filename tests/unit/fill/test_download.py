@@ -229,6 +229,7 @@ async def test_a_full_disk_never_stops_a_body_that_has_not_begun(tmp_path: Path,
         await world.settled()
         assert world.files.refused
         world.files.is_full = False
+        await world.storing()
         reply = await world.ask(KEY)
         if isinstance(reply, Growing):
             await ended(reply)
@@ -351,7 +352,9 @@ async def test_a_body_gone_while_it_waited_to_pass_through_is_absent(tmp_path: P
         assert reply.stored.entry.status == 404
 
 
-async def test_a_disk_that_fails_under_a_body_is_an_error_event(tmp_path: Path) -> None:
+async def test_a_disk_that_fails_under_bodies_is_one_alarm_and_they_pass_through(
+    tmp_path: Path,
+) -> None:
     async with World(tmp_path) as world:
         gate = asyncio.Event()
         publish(world).steps = [Step(body_gate=gate, gate_at=1_000_000)]
@@ -361,7 +364,29 @@ async def test_a_disk_that_fails_under_a_body_is_an_error_event(tmp_path: Path) 
         world.files.is_full = True
         gate.set()
         await ended(reply)
+        assert reply.file.failure is not None
+        assert reply.file.failure.is_unstored
+        for _ in range(3):
+            assert await read_all(pass_through(await world.ask(KEY))) == BIG
         await world.settled()
-        [event] = world.log.named("body-cut-by-store")
-        assert (event["key"], event["landed_bytes"]) == (KEY, 1_000_000)
-        assert "body-cut-by-store" in world.log.errors
+        [event] = world.log.named("store-trouble")
+        assert event["kind"] == "disk-full"
+        assert world.log.errors == ["store-trouble"]
+        quiet = ("pass-through", "not-stored", "body-left-by-store", "no-room")
+        assert [name for name in quiet if world.log.named(name)] == []
+        assert world.files.refused > 0
+
+
+async def test_what_the_disk_takes_again_is_stored_again(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world)
+        world.files.is_full = True
+        assert await read_all(pass_through(await world.ask(KEY))) == BIG
+        await world.settled()
+        world.files.is_full = False
+        await world.storing()
+        assert len(world.log.named("store-recovered")) == 1
+        grown = await ended(await world.ask(KEY))
+        assert grown.file.stored is not None
+        assert world.stored_content(KEY) == BIG
+        assert world.partials() == []

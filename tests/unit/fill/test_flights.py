@@ -168,6 +168,9 @@ class _Ends:
     def flight_ended(self, *, is_failed: bool) -> None:
         self.failed.append(is_failed)
 
+    def add(self, name: str, count: int = 1) -> None:
+        raise AssertionError(f"a flight counts no {name}")
+
 
 @pytest.mark.parametrize(
     ("reply", "is_failed"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
 
-from mirror.config import Upstream
-from mirror.errors import UpstreamError
+from mirror.accounting.layout import TOTALS
+from mirror.config import Config, Duration, Limits, Upstream
+from mirror.errors import ErrorType, UpstreamError
 from mirror.fill.gates import WAITING_PER_PLACE, Gate, Lane, gate_of
 from mirror.route.route import UpstreamName
 
@@ -18,7 +20,7 @@ SMALL, BODY, PASSING = Lane.SMALL, Lane.BODY, Lane.PASSING
 
 def made(upstream: UpstreamName, *, connections: int, fills: int = 4096) -> Gate:
     settings = msgspec.structs.replace(Upstream(), max_connections=connections, max_fills=fills)
-    return gate_of(upstream, settings)
+    return gate_of(upstream, Config(upstream=settings))
 
 
 async def taken(gate: Gate, lane: Lane, held: AsyncExitStack) -> int:
@@ -140,3 +142,36 @@ async def test_the_queue_is_bounded() -> None:
         async with gate.slot("k", SMALL):
             pass
     await cancelled(tasks)
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, name: str, count: int = 1) -> None:
+        assert name in TOTALS
+        self.counts[name] += count
+
+
+@pytest.mark.parametrize("lane", Lane)
+async def test_who_waits_too_long_for_a_place_is_refused_and_leaves_nothing(lane: Lane) -> None:
+    tally = Tally()
+    gate = Gate(fills=1, bodies=1, passing=1, wait_s=0.02, tally=tally)
+    async with gate.slot("k", lane):
+        with pytest.raises(UpstreamError, match="no place became free in time") as caught:
+            async with gate.slot("k", lane):
+                pass
+        assert (caught.value.status, caught.value.retry_after_s > 0) == (503, True)
+        assert caught.value.error_type is ErrorType.CONNECTION_LIMIT_REACHED
+        assert gate.waiting == 0
+    async with asyncio.timeout(1), gate.slot("k", lane):
+        assert tally.counts == {"upstream_waits": 1, "upstream_waits_refused": 1}
+
+
+async def test_the_wait_is_the_configured_one() -> None:
+    limits = Limits(queue_wait=Duration(0.01))
+    gate = gate_of(UpstreamName.INDEX, Config(upstream=Upstream(max_fills=1), limits=limits))
+    async with gate.slot("k", SMALL):
+        with pytest.raises(UpstreamError, match="in time"):
+            async with asyncio.timeout(10), gate.slot("k", SMALL):
+                pass

@@ -160,6 +160,28 @@ async def test_a_failing_upstream_is_left_alone_for_a_while(tmp_path: Path) -> N
         assert not back.is_stale
 
 
+@pytest.mark.parametrize("has_copy", [True, False])
+async def test_a_key_is_not_asked_for_before_upstreams_own_retry_after(
+    has_copy: bool, tmp_path: Path
+) -> None:
+    async with World(tmp_path) as world:
+        world.releases.put("/rustup/release-stable.toml", TOML)
+        if has_copy:
+            await world.ask(HEAD)
+            await world.settled()
+        before = len(world.releases.requests)
+        world.clock.move(61)
+        world.releases.outage, world.releases.wish_s = "status 503", 30.0
+        for _ in range(4):
+            reply = await world.ask(HEAD, Purpose.REVALIDATE)
+            assert isinstance(reply, StoredAnswer if has_copy else Failed)
+            world.clock.move(7)
+        assert len(world.releases.requests) == before + 1
+        world.clock.move(3)
+        await world.ask(HEAD, Purpose.REVALIDATE)
+        assert len(world.releases.requests) == before + 2
+
+
 async def test_upstream_trouble_without_a_copy_is_503_with_retry_after(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         world.releases.outage = "status 500"
@@ -324,7 +346,7 @@ def _cut(at: int) -> Step:
 
 async def test_endless_index_files_together_stay_within_the_memory_budget(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        memory = world.filler._blobs._parts.memory
+        memory = world.filler._procedures.blobs._parts.memory
         most = 0
         for n in range(12):
             path = f"/en/dl/endless{n}"
@@ -342,7 +364,7 @@ async def test_endless_index_files_together_stay_within_the_memory_budget(tmp_pa
 
 async def test_a_content_counts_until_it_is_stored(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
-        memory = world.filler._blobs._parts.memory
+        memory = world.filler._procedures.blobs._parts.memory
         world.index.put("/se/rd/serde", LINES)
         world.files.may_sync.clear()
         try:

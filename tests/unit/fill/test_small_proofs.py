@@ -123,7 +123,7 @@ async def test_a_rustup_that_cannot_be_noted_is_not_answered(tmp_path: Path) -> 
     async with World(tmp_path) as world:
         world.releases.put(RELEASE_PATH, release("1.29.0"))
         state = FullState()
-        parts = world.filler._small._proofs._parts
+        parts = world.filler._procedures.small._proofs._parts
         object.__setattr__(parts, "trust", state)  # frozen; the world builds the real one
         reply = await world.ask(HEAD)
         assert isinstance(reply, Failed)

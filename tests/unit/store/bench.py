@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 
 from mirror import config
-from mirror.config import ByteSize
+from mirror.config import ByteSize, ByteSizeOrZero
 from mirror.errors import StoreError
 from mirror.store.entry import Entry, Stored
 from mirror.store.eviction import EvictionPolicy
@@ -92,6 +92,8 @@ class Bench:
             path=f"{root}/store",
             budget=ByteSize(budget_bytes),
             quarantine_budget=ByteSize(4096),
+            free_floor=ByteSizeOrZero(0),
+            free_inodes=0,
         )
         self.state_config = config.State(path=f"{root}/state")
         self.layout = Layout(root=self.store_config.path)
@@ -100,7 +102,13 @@ class Bench:
         os.makedirs(self.state_config.path, exist_ok=True)
         self.page = SharedPage.create(f"{root}/state/shared.page", 2)
 
-    def open(self, files: Files | None = None, policy: EvictionPolicy | None = None) -> Store:
+    def open(
+        self,
+        files: Files | None = None,
+        policy: EvictionPolicy | None = None,
+        *,
+        repairs_later: bool = False,
+    ) -> Store:
         return Store.open(
             self.store_config,
             self.state_config,
@@ -109,6 +117,7 @@ class Bench:
             self.page,
             log=self.log,
             policy=policy,
+            repairs_later=repairs_later,
         )
 
     def reader(self, files: Files | None = None) -> StoreReader:

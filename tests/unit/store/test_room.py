@@ -87,7 +87,7 @@ def test_a_blob_that_a_flight_just_adopted_is_not_a_victim(store: Store, bench: 
     _fill(store, bench, "ab", _length(4))
     assert store.adopt(sha256(b"a" * _length(4)), entry_of("adopted", b"a" * _length(4)))
     with store.index.changing() as changes:  # as if the clock had gone back since
-        changes._run("UPDATE blob SET used_at_ms = 1 WHERE digest = ?", sha256(b"a" * _length(4)))
+        changes._run("UPDATE blob SET rank_ms = 1 WHERE digest = ?", sha256(b"a" * _length(4)))
     reservation = store.reserve(_length(4))
     assert reservation is not None
     assert _known(store) == "aadopted"

@@ -1,4 +1,6 @@
-"""Random histories of a store against a dictionary, with failures, deaths and lost indexes."""
+"""Random histories of a store against a dictionary: publish, evict, withdraw, adopt, quarantine,
+scrub and range reads, with failures, deaths, power cuts and lost indexes, while the repair of the
+one before is done, half done or not begun."""
 
 from __future__ import annotations
 
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mirror.errors import StoreError
+from mirror.store.budget import footprint
+from mirror.store.reader import BlobFile
 from mirror.store.store import Store
 from tests.faults.files import DeadProcessError, FaultFiles
 from tests.unit.store.bench import (
@@ -26,6 +30,7 @@ from tests.unit.store.bench import (
     put,
     sha256,
 )
+from tests.unit.store.steps import check_accounts
 
 CONTENTS = [b"", b"a", b"bb" * 100, bytes(range(256)) * 9, b"last" * 700]
 PLAIN = [f"crates:/{n}" for n in range(3)]
@@ -34,6 +39,7 @@ TRIPLE = ["releases:/t", "releases:/t.sha256", "releases:/t.asc"]
 KEYS = [*PLAIN, *RECORDED, *TRIPLE]
 
 contents = st.sampled_from(CONTENTS)
+later = st.booleans()  # whether the repair is left for afterwards
 trouble = st.one_of(
     st.none(),
     st.tuples(
@@ -59,6 +65,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.known: dict[str, bytes] = {}
         self.tried: dict[str, set[bytes]] = {key: set() for key in KEYS}
         self.disturbed: set[str] = set()
+        self.boots = 1
+        self.later = False
 
     def teardown(self) -> None:
         if self.store is not None:
@@ -145,14 +153,90 @@ class StoreMachine(RuleBasedStateMachine):
                 del self.known[key]
         assert self.store.adopt(sha256(content), entry_of(PLAIN[0], content)) is None
 
-    @rule()
-    def reopen(self) -> None:
+    @rule(key=st.sampled_from(KEYS), start=st.integers(0, 4000), size=st.integers(1, 4000))
+    def read_a_range(self, key: str, start: int, size: int) -> None:
+        """A worker sends a part of the file without looking at the rest."""
+        stored = self.reader.lookup(key)
+        if key not in self.known or stored is None:
+            return
+        opened = self.reader.open_blob(stored)
+        assert isinstance(opened, BlobFile)
+        with os.fdopen(opened.fd, "rb") as file:
+            file.seek(start)
+            assert file.read(size) == self.known[key][start : start + size]
+
+    @rule(content=contents.filter(bool), trouble=trouble)
+    def quarantine(self, content: bytes, trouble: Trouble) -> None:
+        """What landed is not what was promised: nobody sees it, whatever else happens."""
+
+        def run(store: Store) -> None:
+            reservation = store.reserve(len(content))
+            if reservation is None:
+                raise StoreError("q", "no room")
+            partial = store.begin(
+                "q", digest=bytes(32), validator='"v"', length=len(content), reservation=reservation
+            )
+            try:
+                partial.write(content[partial.landed :])
+                store.quarantine(partial, "digest mismatch")
+            finally:
+                store.abandon(partial, False)
+
+        self._change(run, {}, trouble)
+
+    @rule(content=st.none() | contents.filter(bool))
+    def scrub(self, content: bytes | None) -> None:
+        """Every blob is looked at; one that rots beneath its attestation is found."""
+        assert self.store is not None
+        scrubber, rotten = self.store.scrubber, b"" if content is None else sha256(content)
+        rots = content is not None and self.store.index.has_blob(rotten)
+        if content is not None and rots:
+            self._rot_unseen(content)
+        self.bench.clock.advance(20)
+        due = scrubber.due(scrubber.now_ms(), None, 1000)
+        bad = [one.digest for one in due if scrubber.look(one, lambda _: None) is not None]
+        scrubber.note([one for one in due if one.digest not in bad])
+        if content is not None and rots and os.path.exists(self.bench.blob(content)):
+            raise AssertionError("rot was not found")
+        if rots:
+            self.known = {key: body for key, body in self.known.items() if body != content}
+
+    @rule(turns=st.integers(1, 5), trouble=trouble)
+    def repair_a_little(self, turns: int, trouble: Trouble) -> None:
+        def run(store: Store) -> None:
+            for _ in range(turns):
+                store.repair.run(0.0)
+
+        self._change(run, {}, trouble)
+
+    @rule(later=later)
+    def reopen(self, later: bool) -> None:
         assert self.store is not None
         self.store.close()
-        self._open()
+        self._open(later=later)
 
-    @rule(damage=st.sampled_from(["remove", "garbage", "truncate"]))
-    def lose_the_index(self, damage: str) -> None:
+    @rule(later=later, is_power_cut=st.booleans())
+    def crash(self, later: bool, is_power_cut: bool) -> None:
+        end_process(None, self.files)
+        self.store = None
+        self.boots += is_power_cut
+        self._open(later=later)
+
+    @rule(content=contents, later=later)
+    def lose_a_file(self, content: bytes, later: bool) -> None:
+        """A power cut takes a file whose row it leaves."""
+        end_process(None, self.files)
+        self.store = None
+        self.boots += 1
+        if os.path.exists(self.bench.blob(content)):
+            os.unlink(self.bench.blob(content))
+        self._open(later=later)
+        # A record that names it counts again when the content comes back under another key.
+        self.disturbed.update(key for key, body in self.known.items() if body == content)
+        self.known = {key: body for key, body in self.known.items() if body != content}
+
+    @rule(damage=st.sampled_from(["remove", "garbage", "truncate"]), later=later)
+    def lose_the_index(self, damage: str, later: bool) -> None:
         assert self.store is not None
         self.store.close()
         path = self.bench.layout.index
@@ -163,7 +247,7 @@ class StoreMachine(RuleBasedStateMachine):
                 file.write(b"x" * 200)
         else:
             os.truncate(path, 100)
-        self._open()
+        self._open(later=later)
         self._attest_all()
         served = self._served()
         for key in KEYS:
@@ -179,7 +263,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def workers_see_what_is_known(self) -> None:
-        assert self._served() == self.known
+        served = self._served()
+        self._admit(served)
+        assert served == self.known
 
     @invariant()
     def the_budget_counts_what_is_on_the_disk(self) -> None:
@@ -209,6 +295,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         self.disturbed.update(wanted or {})
         served = self._served()
+        self._admit({key: body for key, body in served.items() if key not in after})
         assert wanted is None or served in (self.known, after)
         self.known = served
 
@@ -226,16 +313,40 @@ class StoreMachine(RuleBasedStateMachine):
         except DeadProcessError:
             end_process(None, self.files)
             self.store = None
-            self._open()
+            self._open(later=self.later)
             return False
         finally:
             self.files.heal()
         return True
 
-    def _open(self) -> None:
+    def _open(self, *, later: bool) -> None:
         self.files = FaultFiles()
-        self.store = self.bench.open(self.files)
+        self.files.boot = f"boot-{self.boots}"
+        self.files.taken = sum(map(footprint, self.bench.blob_files().values()))
+        self.later = later
+        self.store = self.bench.open(self.files, repairs_later=later)
         self.reader.refresh()
+        if not self.store.repair.is_open:
+            check_accounts(self.bench, self.store)
+
+    def _admit(self, served: dict[str, bytes]) -> None:
+        """While records are read, what a failed change was about to name may come to be named."""
+        assert self.store is not None
+        for key in served.keys() - self.known.keys():
+            assert key in self.disturbed
+            assert served[key] in self.tried[key]
+            self.known[key] = served[key]
+
+    def _rot_unseen(self, content: bytes) -> None:
+        """Change a byte and let the index say that the file has always been this one."""
+        assert self.store is not None
+        path = self.bench.blob(content)
+        with open(path, "r+b") as file:
+            file.write(bytes([content[0] ^ 1]))
+        identity = self.store._catalog.blobs.identify(sha256(content))
+        assert identity is not None
+        with self.store.index.changing() as changes:
+            changes.put_blob(sha256(content), identity, 0)
 
     def _attest_all(self) -> None:
         assert self.store is not None

@@ -38,7 +38,7 @@ def lasting(store: Store, key: str = KEY) -> Stored:
 
 
 def used_at(store: Store) -> dict[bytes, int]:
-    rows = store.index._read("SELECT digest, used_at_ms FROM blob")
+    rows = store.index._read("SELECT digest, rank_ms FROM blob")
     return dict(cast("list[tuple[bytes, int]]", rows))
 
 
@@ -102,7 +102,7 @@ def test_eviction_of_a_form_alone_leaves_its_content(bench: Bench) -> None:
     stored = coded(store)
     # The content was used since; of the form nobody has told, as after a rescan.
     with store.index.changing() as changes:
-        changes._run("UPDATE blob SET used_at_ms = 0 WHERE digest = ?", sha256(FORM))
+        changes._run("UPDATE blob SET rank_ms = 0 WHERE digest = ?", sha256(FORM))
     needed = (1 << 20) - footprint(len(LINES))
     put(store, "crates:/big", bytes(needed - footprint(0)))
     assert lasting(store).entry.digest == stored.entry.digest

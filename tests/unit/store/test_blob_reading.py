@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from mirror.jobs.file_reading import STEP_BYTES, ChangedError, hash_file, identify, read_pieces
+from mirror.store.blob_reading import (
+    STEP_BYTES,
+    ChangedError,
+    Fault,
+    identify,
+    judge,
+    read_pieces,
+)
+from tests.faults.files import FaultFiles
 
 
 @pytest.mark.parametrize("size", [0, 1, STEP_BYTES - 1, STEP_BYTES, 2 * STEP_BYTES + 7])
@@ -18,8 +27,20 @@ def test_digest_is_that_of_all_bytes_and_progress_adds_up(tmp_path: Path, size: 
     content = os.urandom(size)
     file.write_bytes(content)
     steps: list[int] = []
-    assert hash_file(str(file), steps.append) == hashlib.sha256(content).digest()
+    digest = hashlib.sha256(content).digest()
+    found = judge(str(file), digest, progress=steps.append)
+    assert (found.fault, found.got) == (None, digest)
+    assert found.attestation == identify(str(file))
     assert sum(steps) == size
+    assert b"".join(read_pieces(str(file))) == content
+
+
+def test_other_content_is_told_with_its_digest(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"other")
+    found = judge(str(file), bytes(32))
+    assert found.fault is Fault.OTHER_CONTENT
+    assert found.got == hashlib.sha256(b"other").digest()
 
 
 def test_file_that_grows_while_it_is_read_is_told(tmp_path: Path) -> None:
@@ -30,15 +51,42 @@ def test_file_that_grows_while_it_is_read_is_told(tmp_path: Path) -> None:
         with file.open("ab") as opened:
             opened.write(b"x")
 
+    assert judge(str(file), bytes(32), progress=grow).fault is Fault.MOVING
+    pieces = read_pieces(str(file))
+    next(pieces)
+    grow(0)
     with pytest.raises(ChangedError):
-        hash_file(str(file), grow)
+        list(pieces)
+
+
+def test_file_cut_while_it_is_read_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(bytes(2 * STEP_BYTES))
+
+    def cut(_: int) -> None:
+        os.truncate(file, STEP_BYTES)
+
+    assert judge(str(file), bytes(32), progress=cut).fault is Fault.MOVING
+
+
+def test_bad_sector_makes_a_file_unreadable(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"x")
+    files = FaultFiles()
+    files.damaged.add(str(file))
+    for is_aside in (False, True):
+        found = judge(str(file), bytes(32), files=files, is_aside=is_aside)
+        assert found.fault is Fault.UNREADABLE
+        assert found.error is not None
+        assert found.error.errno == errno.EIO
+    assert not files.open_files
 
 
 def test_absent_file_and_directory_have_no_identity(tmp_path: Path) -> None:
     assert identify(str(tmp_path / "absent")) is None
     assert identify(str(tmp_path)) is None
-    with pytest.raises(FileNotFoundError):
-        hash_file(str(tmp_path / "absent"))
+    assert judge(str(tmp_path / "absent"), bytes(32)).fault is Fault.ABSENT
+    assert judge(str(tmp_path), bytes(32)).fault is Fault.UNREADABLE
 
 
 def test_link_is_not_followed(tmp_path: Path) -> None:
@@ -75,7 +123,7 @@ def test_reading_brings_nothing_into_the_page_cache(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(os.urandom(8 * STEP_BYTES))
     dropped(file)
-    hash_file(str(file))
+    judge(str(file), bytes(32))
     assert cached_bytes(file) == 0
 
 
@@ -89,5 +137,5 @@ def test_what_was_in_the_page_cache_stays_there(tmp_path: Path) -> None:
         opened.read(2 * STEP_BYTES)
     before = cached_bytes(file)
     assert before >= 2 * STEP_BYTES
-    hash_file(str(file))
+    judge(str(file), bytes(32))
     assert cached_bytes(file) == before
