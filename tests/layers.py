@@ -62,10 +62,20 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "simulator": (*GROUND, "http"),
     "doctor": ("errors",),
     # It keeps the sockets and starts the others through a Protocol that `app` fulfils.
-    "supervisor": (*GROUND, "config_rules", "config_sources", "store"),
+    "supervisor": (*GROUND, "child", "config_rules", "config_sources", "store"),
 }
 # These build concrete things and may import every room.
-BUILDERS = ("__main__", "app", "app_books", "app_control", "app_keeper", "loops", "cli")
+BUILDERS = (
+    "__main__",
+    "app",
+    "app_books",
+    "app_care",
+    "app_control",
+    "app_keeper",
+    "app_upgrade",
+    "loops",
+    "cli",
+)
 
 # (room, room) -> the only modules of the second that the first may know.
 DOORS: dict[tuple[str, str], tuple[str, ...]] = {
@@ -116,15 +126,27 @@ PURE = (
     "mirror.accounting.report_words",
     "mirror.accounting.sampling",
     "mirror.accounting.small_store",
+    "mirror.accounting.by_rank",
     "mirror.accounting.curve",
     "mirror.accounting.frequent",
     "mirror.accounting.uses",
+    "mirror.jobs.pace",
     "mirror.store.entry",
     "mirror.store.eviction",
+    "mirror.store.ranks_in_memory",
     "mirror.store.extents",
+    "mirror.upstream.backoff",
+    "mirror.upstream.breaker",
+    "mirror.upstream.budgets",
+    "mirror.upstream.preference",
     "mirror.fill.frames",
     "mirror.fill.messages",
     "mirror.fill.plan",
+    "mirror.serve.client_address",
+    "mirror.serve.crowd",
+    "mirror.serve.miss_queue",
+    "mirror.serve.paced",
+    "mirror.serve.request_window",
     "mirror.errors",
     "mirror.acceptances",
 )

@@ -39,6 +39,8 @@ class FaultFiles:
         self.open_files: set[int] = set()
         self.fired = 0
         self.free: int | None = None
+        self.inodes: int | None = None
+        self.taken: int | None = None
         self.longest_write = 1 << 62
         self.boot = "boot-1"
         self.damaged: set[str] = set()
@@ -89,6 +91,17 @@ class FaultFiles:
             raise OSError(errno.EIO, "injected bad sector")
         return self._real.pread(fd, size, offset)
 
+    def open_aside(self, path: str) -> int:
+        self._count("open_aside", path)
+        return self._opened(self._real.open_aside(path))
+
+    def pread_aside(self, fd: int, size: int, offset: int) -> bytes:
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        self._count("pread_aside", path)
+        if path in self.damaged:
+            raise OSError(errno.EIO, "injected bad sector")
+        return self._real.pread_aside(fd, size, offset)
+
     def pwrite(self, fd: int, content: bytes | memoryview, offset: int) -> int:
         self._count("pwrite", str(len(content)))
         return self._real.pwrite(fd, memoryview(content)[: self.longest_write], offset)
@@ -137,6 +150,14 @@ class FaultFiles:
     def free_bytes(self, path: str) -> int:
         self._count("free_bytes", path)
         return self._real.free_bytes(path) if self.free is None else self.free
+
+    def taken_bytes(self, path: str) -> int:
+        self._count("taken_bytes", path)
+        return self._real.taken_bytes(path) if self.taken is None else self.taken
+
+    def free_inodes(self, path: str) -> int:
+        self._count("free_inodes", path)
+        return self._real.free_inodes(path) if self.inodes is None else self.inodes
 
     def lock(self, path: str) -> int:
         self._count("lock", path)

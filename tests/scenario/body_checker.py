@@ -95,7 +95,8 @@ class _Threads:
 class BodyChecker(_Threads):
     """Asks for the `warm` objects in turn, and for `make_cold()` in between.
 
-    `requests_each`: how many requests a connection carries before the next one is opened.
+    `requests_each`: how many requests a connection carries before the next one is opened;
+    `pause_s`: how long a thread rests after each, 0 for what the processor gives.
     """
 
     def __init__(
@@ -106,8 +107,10 @@ class BodyChecker(_Threads):
         *,
         threads: int = 4,
         requests_each: int = 16,
+        pause_s: float = 0.0,
     ) -> None:
         super().__init__(threads)
+        self._pause_s = pause_s
         self._requests_each = requests_each
         self._port = port
         self._warm = warm
@@ -130,7 +133,7 @@ class BodyChecker(_Threads):
             with Client(self._port) as client:
                 for item in itertools.islice(objects, self._requests_each):
                     self._judge(item, client.fetch(item.path))
-                    if self._stop.is_set():
+                    if self._stop.wait(self._pause_s):
                         break
 
     def _objects(self) -> Iterator[Known]:
