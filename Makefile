@@ -52,16 +52,20 @@ browser: $(STAMP) $(ASSETS) ## the dashboard in headless Chromium: clicks, keys,
 
 s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
-bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers, counting, pages
+bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers, counting, pages, eviction
 	@$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.followers
 	$(BIN)/python -m benchmarks.behaviour
+	$(BIN)/python -m benchmarks.keeper_death
 	$(BIN)/python -m benchmarks.counting
 	$(BIN)/python -m benchmarks.scrape --save
 	$(BIN)/python -m benchmarks.curve
+	$(BIN)/python -m benchmarks.restart --save
+	$(BIN)/python -m benchmarks.eviction
+	$(BIN)/python -m benchmarks.eviction_cost
 	$(BIN)/python -m benchmarks.dashboard --save
 
-soak: $(STAMP) ## steady load with kills for SOAK_MINUTES (default 10), every body checked
+soak: $(STAMP) ## SOAK_MINUTES (default 60) of good clients beside 5,000 kills, damage, faults, leaks
 	@$(BIN)/python -m benchmarks.soak
 
 fmt: $(STAMP) ## format and sort imports

@@ -21,13 +21,16 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mirror.accounting.by_rank import ByRank
 from mirror.accounting.curve import Curve, CurveModel
 from mirror.accounting.history import CurvePoint
 from mirror.accounting.uses import LeftOut, Use
 from mirror.store.budget import footprint
-from mirror.store.eviction import LeastRecentlyUsed
+from mirror.store.eviction import ONE_USE_MS
+from mirror.store.ranks_in_memory import ranks_in_force
 
 USES_PER_MESSAGE = 256
+REQUEST_MS = 1000  # between two requests; a message comes when it is full
 _ARCHIVES_PER_DAY = 24  # of one nightly: components for two hosts
 _NOBODY = LeftOut()
 
@@ -110,11 +113,11 @@ def sampled_curve(
     uses: Sequence[Use], sizes: Iterable[int], sampled_objects: int
 ) -> tuple[list[CurvePoint], Curve]:
     curve = Curve(
-        CurveModel(policy=LeastRecentlyUsed, footprint=footprint, sampled_objects=sampled_objects),
+        CurveModel(policy=ranks_in_force, footprint=footprint, sampled_objects=sampled_objects),
         sizes,
     )
     for at in range(0, len(uses), USES_PER_MESSAGE):
-        curve.used(uses[at : at + USES_PER_MESSAGE], _NOBODY, at)
+        curve.used(uses[at : at + USES_PER_MESSAGE], _NOBODY, time_ms(at))
     return curve.points(), curve
 
 
@@ -140,37 +143,57 @@ class _Blob:
     digest: bytes
     freed_bytes: int
     used_at_ms: int
+    rank_ms: int
+    is_on_probation: bool
+    turn: int = 0
 
 
 def _exact_point(uses: Sequence[Use], size_bytes: int) -> CurvePoint:
-    policy = LeastRecentlyUsed()
-    store: dict[str, _Blob] = {}  # coldest first
+    ranks = ranks_in_force()
+    store: dict[str, _Blob] = {}
+    order: ByRank[_Blob] = ByRank()
     used_bytes = hits = hit_bytes = 0
     for at, use in enumerate(uses):
-        blob = store.pop(use.key, None)
+        blob, now_ms = store.get(use.key), time_ms(at)
         if blob is not None:
             hits += 1
             hit_bytes += use.content_bytes
-            store[use.key] = blob
+            if now_ms - blob.used_at_ms >= ONE_USE_MS:
+                order.take(blob)
+                blob.rank_ms = ranks.rank_of_use(blob.rank_ms, now_ms)
+                blob.used_at_ms, blob.is_on_probation = now_ms, False
+                order.put(blob)
             continue
         cost = footprint(use.length_bytes)
         if cost > size_bytes:
             continue
         needed = used_bytes + cost - size_bytes
         if needed > 0:
-            victims = policy.choose_victims(store.values(), needed)
+            victims = ranks.choose_victims(order, needed)
             if not victims:
                 continue
             for victim in victims:
                 used_bytes -= victim.freed_bytes
+                order.take(victim)
                 del store[victim.digest.decode()]
-        store[use.key] = _Blob(digest=use.key.encode(), freed_bytes=cost, used_at_ms=at)
+            ranks.gone(victims, len(store))
+        rank_ms, is_new = ranks.place(use.key.encode(), cost / size_bytes, now_ms)
+        store[use.key] = _Blob(
+            digest=use.key.encode(), freed_bytes=cost, used_at_ms=now_ms, rank_ms=rank_ms,
+            is_on_probation=is_new,
+        )  # fmt: skip
+        order.put(store[use.key])
         used_bytes += cost
     return CurvePoint(
         store_bytes=size_bytes,
         byte_hit_ratio=hit_bytes / sum(use.content_bytes for use in uses),
         request_hit_ratio=hits / len(uses),
     )
+
+
+def time_ms(at: int) -> int:
+    """Return when the message arrives that tells of the request at this place."""
+    return (1_000_000 + at - at % USES_PER_MESSAGE) * REQUEST_MS
 
 
 class _Ranks:

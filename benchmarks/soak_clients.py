@@ -1,0 +1,100 @@
+"""The good clients of the soak: they ask for stored objects, check every body, and take the time.
+
+Rules:
+1. Nothing of what they ask for is ever touched by a fault, so every failure is one too many.
+2. Each rests between two requests: they measure the mirror, they do not load it.
+
+Units: seconds. Runs in: benchmark.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from tests.scenario.body_checker import Known
+from tests.scenario.exchange import Client
+
+THREADS = 4
+PAUSE_S = 0.02
+REQUESTS_EACH = 50  # on one connection
+
+
+class SteadyClients:
+    """Threads that ask until the block is left."""
+
+    def __init__(self, port: int, warm: Sequence[Known]) -> None:
+        self._port = port
+        self._warm = warm
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._times_s: list[tuple[float, float]] = []  # when it began, how long it took
+        self.wrong: list[str] = []
+        self.failed: list[str] = []
+        self.bytes_total = 0
+        self._threads = [
+            threading.Thread(target=self._work, args=(number,)) for number in range(THREADS)
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def __repr__(self) -> str:
+        return (
+            f"<SteadyClients {len(self._times_s)} right, {len(self.failed)} failed,"
+            f" {len(self.wrong)} wrong>"
+        )
+
+    def quantile_ms(self, share: float, since: float = 0.0, until: float = float("inf")) -> float:
+        """Return the time within which this share of the requests of a while was answered."""
+        with self._lock:
+            took = sorted(took_s for at, took_s in self._times_s if since <= at < until)
+        return round(took[min(len(took) - 1, int(share * len(took)))] * 1000, 2) if took else 0.0
+
+    def figures(self) -> dict[str, object]:
+        right = len(self._times_s)
+        return {
+            "right bodies": right,
+            "bytes": self.bytes_total,
+            "wrong bodies": len(self.wrong),
+            "failed": len(self.failed),
+            "first faults": [*self.wrong[:3], *self.failed[:3]],
+            "p50_ms": self.quantile_ms(0.5),
+            "p99_ms": self.quantile_ms(0.99),
+            "is_good": right > 0 and not self.wrong and not self.failed,
+        }
+
+    def _work(self, number: int) -> None:
+        objects = list(self._warm)
+        random.Random(number).shuffle(objects)
+        endless = itertools.cycle(objects)
+        while not self._stop.is_set():
+            with Client(self._port) as client:
+                for item in itertools.islice(endless, REQUESTS_EACH):
+                    self._ask(client, item)
+                    if self._stop.wait(PAUSE_S):
+                        return
+
+    def _ask(self, client: Client, item: Known) -> None:
+        began_at = time.monotonic()
+        reply = client.fetch(item.path, keeps_content=False)
+        took_s = time.monotonic() - began_at
+        with self._lock:
+            if item.is_told_right(reply):
+                self._times_s.append((began_at, took_s))
+                self.bytes_total += reply.length
+            elif item.is_lied_about(reply):
+                self.wrong.append(f"{item.path}: {reply!r}")
+            else:
+                self.failed.append(f"{item.path}: {reply!r}")
