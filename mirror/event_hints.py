@@ -33,8 +33,8 @@ HINTS: Final[dict[str, str]] = {
     "process-died": "it was started again; if it repeats, look in the kernel log for the "
     "out-of-memory killer, and report the lines before this one",
     "process-failed": _BUG,
-    "client-memory-missing": "lower [limits] tracked_clients or free memory, then restart; until then "
-    "each worker applies [limits] by itself",
+    "client-memory-missing": "lower [limits] tracked_clients or free memory, then restart; until "
+    "then each worker applies [limits] by itself",
     "process-refused": "repair what the reason names, then reload or restart",
     "process-hung": "it was killed and started again; if it repeats, look for a disk or network "
     "file system that hangs",
