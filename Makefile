@@ -22,6 +22,9 @@ SOURCES := mirror tests benchmarks
 PYTEST_ARGS ?= -n auto --dist loadscope
 TEST_ARGS ?= -n $(shell expr $$(nproc) + 1) --dist loadscope
 
+# Tests start the product hundreds of times: compiling it each time took half of their processor time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo run test check check-full assets browser s3-server bench soak fmt lock clean help
 
 help: ## this list

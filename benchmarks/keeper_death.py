@@ -1,7 +1,7 @@
 """The keeper is killed during a fill: how long the client waits, and what upstream sends twice.
 
 Upstream sends the beginning of an archive and stops; the keeper is killed; upstream would go on.
-The rest can only come by another keeper that has hashed the prefix on disk again.
+The rest can only come by another keeper, which hashes the prefix on disk again while it comes.
 
 Rules:
 1. The client hashes the whole body: one that is short or wrong ends the benchmark.

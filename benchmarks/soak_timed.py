@@ -1,4 +1,4 @@
-"""The parts of the soak that last as long as it does, on the mirror that the good clients use.
+"""The parts of the soak that last as long as it does.
 
 Rules:
 1. `upstream`: faults of every kind in turn, each on an object of its own that nobody else asks for;
@@ -6,6 +6,8 @@ Rules:
 2. `leaks`: the slope of resident memory by least squares over the second half of the run, open
    files then and now, temps at the end. A slope is judged from `JUDGED_S` on: before, the noise of
    a sample is more than what is allowed.
+3. These two are on the mirror that the good clients use; `hostile` has one of its own, so that
+   neither's verdict is about the other (`benchmarks.hostile` says what is judged).
 
 Units: seconds, bytes. Runs in: benchmark.
 """
@@ -13,13 +15,16 @@ Units: seconds, bytes. Runs in: benchmark.
 from __future__ import annotations
 
 import random
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from benchmarks.processes import open_files
+from benchmarks.growth import rss_slopes, sample
+from benchmarks.hostile import run_hostile
 from benchmarks.soak_stage import Figures, Stage
+from mirror.simulator.process import start_simulator
 from tests.scenario.body_checker import known
 from tests.scenario.edge import wait_until
 from tests.scenario.exchange import fetch
@@ -31,6 +36,7 @@ SAMPLE_EVERY_S = 5.0
 JUDGED_S = 1200.0
 MOST_SLOPE_BYTES_PER_H = 1 << 20
 MOST_MORE_FILES = 8  # a connection of a client that is just asking, a file that is being sent
+HOSTILE_PHASE_S = 20.0
 _LENGTH = 400_000
 _DOWN_S = 0.5
 FAULTS: Mapping[str, Mapping[str, object]] = {
@@ -101,25 +107,15 @@ def _episode(stage: Stage, name: str, wrong: list[str]) -> int:
     return answers
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    at: float
-    rss_bytes: Mapping[str, int]
-    files: Mapping[str, int]
-
-
 def leaks(stage: Stage) -> Figures:
     """Watch memory and open files of every process of the mirror that runs throughout."""
     began_at = time.monotonic()
-    samples = [_sample(stage)]
+    samples = [sample(stage.mirror)]
     while not stage.is_over:
         time.sleep(min(SAMPLE_EVERY_S, stage.left_s))
-        samples.append(_sample(stage))
+        samples.append(sample(stage.mirror))
     late = samples[len(samples) // 2 :]
-    slopes = {
-        name: round(_slope([(item.at, item.rss_bytes.get(name, 0)) for item in late]) * 3600)
-        for name in late[0].rss_bytes
-    }
+    slopes = rss_slopes(late)
     more = {name: late[-1].files[name] - count for name, count in late[0].files.items()}
     temps = stage.mirror.store / "partial"
     wait_until(lambda: not list(temps.iterdir()), "no temp is left")
@@ -137,28 +133,17 @@ def leaks(stage: Stage) -> Figures:
     }
 
 
-def _sample(stage: Stage) -> _Sample:
-    pids = {"supervisor": stage.mirror.process.pid, **stage.mirror.pids()}
-    return _Sample(
-        at=time.monotonic(),
-        rss_bytes={name: _rss_bytes(pid) for name, pid in pids.items()},
-        files={name: open_files(pid) for name, pid in pids.items()},
-    )
+def hostile(stage: Stage) -> Figures:
+    """Hostile clients beside good ones, on a mirror of their own."""
+    with tempfile.TemporaryDirectory(prefix="soak-hostile-") as folder, start_simulator() as own:
+        return run_hostile(
+            Path(folder), own,
+            duration_s=stage.left_s, phase_s=HOSTILE_PHASE_S, seed=stage.seed,
+        )  # fmt: skip
 
 
-def _rss_bytes(pid: int) -> int:
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096
-
-
-def _slope(points: Sequence[tuple[float, int]]) -> float:
-    """Return the slope of the line with the least squared distances, per second."""
-    if len(points) < 2:
-        return 0.0
-    mean_at = sum(at for at, _ in points) / len(points)
-    mean = sum(value for _, value in points) / len(points)
-    spread = sum((at - mean_at) ** 2 for at, _ in points)
-    return sum((at - mean_at) * (value - mean) for at, value in points) / spread
-
-
-TIMED: Mapping[str, Callable[[Stage], Figures]] = {"upstream": upstream, "leaks": leaks}
+TIMED: Mapping[str, Callable[[Stage], Figures]] = {
+    "upstream": upstream,
+    "leaks": leaks,
+    "hostile": hostile,
+}

@@ -340,8 +340,8 @@ def _only_supervisor(config: Config) -> int:
 def _load_for_keeper() -> None:
     """Import most of the keeper's side before the fork: it starts in 0.2 s instead of 0.4 s.
 
-    Not aiohttp and not `app_keeper`, which brings it, nor `cryptography` and `filler`: workers are
-    forked from here too.
+    Not aiohttp (`app_upstreams` loads it behind the serving) and not `app_keeper`, nor
+    `cryptography` and `filler`: workers are forked from here too.
     """
     import mirror.fill.crates
     import mirror.fill.dates

@@ -20,6 +20,7 @@ import importlib
 import os
 import socket
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mirror.accounting.access_log import open_access_log
@@ -30,6 +31,7 @@ from mirror.accounting.keeper_totals import CountingEvents, KeeperTotals
 from mirror.accounting.traffic import UpstreamTraffic
 from mirror.app_books import KeeperBooks, open_books
 from mirror.app_care import CareParts, open_care
+from mirror.app_upstreams import LateUpstreams
 from mirror.child import CONTROL_SOCKET, KEEPER_END, KEEPER_SOCKET, orphan_event, stop_event
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
@@ -41,17 +43,16 @@ from mirror.fill.release_key import check_key_file
 from mirror.fill.server import KeeperServer
 from mirror.jobs.repairing import keep_repaired
 from mirror.loops import find_loops
-from mirror.route.route import UpstreamName
 from mirror.store.files import RealFiles
 from mirror.store.page import SharedPage
 from mirror.store.reader import StoreReader
 from mirror.store.state_loss import is_there, note_loss
 from mirror.store.store import Store
 from mirror.supervisor.children import Ready
-from mirror.upstream.pools import open_pools
 
 if TYPE_CHECKING:
     from mirror.app_control import KeeperParts
+    from mirror.upstream.pools import Pools
 
 BEAT_S = 0.25
 SWEEP_S = 3600.0
@@ -128,7 +129,7 @@ async def _open(
     events = CountingEvents(events, totals)
     await _check_key_file(config, inherited, events)
     store = await asyncio.to_thread(_open_store, config, inherited.page, clock, events, totals)
-    _look_after(store, events, stack)
+    stack.callback(store.close)
     reader = StoreReader(config.store.path, page=inherited.page)
     stack.callback(reader.close)
     has_state = is_there(state_path)
@@ -137,16 +138,18 @@ async def _open(
     if not has_state and store.has_objects:
         await asyncio.to_thread(note_loss, state, clock, events)
     await asyncio.to_thread(withdraw_disowned, store, state, events)
-    pools = open_pools(
-        config.upstream, own_token=inherited.loop_token, meter=traffic, clock=clock, log=events,
-        queue_wait_s=float(config.limits.queue_wait), tally=totals,
-    )  # fmt: skip
-    stack.push_async_callback(pools.aclose)
-    by_name = {name: pools[name.value] for name in UpstreamName}
-    filler = Filler(store, by_name, config, clock, events, reader=reader, trust=state, tally=totals)
+    opening = partial(_open_pools, config, inherited.loop_token, traffic, clock, events, totals)
+    upstreams = LateUpstreams(opening)
+    stack.push_async_callback(upstreams.aclose)
+    filler = Filler(
+        store, upstreams.by_name, config, clock, events, reader=reader, trust=state, tally=totals
+    )
     stack.push_async_callback(filler.aclose)
     await filler.reprove()
     server = await _serve_workers(filler, books, state_path, events, stack)
+    # From here on a miss of what is stored is answered: the rest is imported and begun behind it.
+    pools = await upstreams.opened()
+    _look_after(store, events, stack)
     books.bookkeeper.start()
     care = open_care(
         CareParts(
@@ -167,9 +170,24 @@ async def _open(
     return server
 
 
+def _open_pools(
+    config: Config,
+    own_token: str,
+    traffic: UpstreamTraffic,
+    clock: Clock,
+    events: EventLog,
+    totals: KeeperTotals,
+) -> Pools:
+    from mirror.upstream.pools import open_pools
+
+    return open_pools(
+        config.upstream, own_token=own_token, meter=traffic, clock=clock, log=events,
+        queue_wait_s=float(config.limits.queue_wait), tally=totals,
+    )  # fmt: skip
+
+
 def _look_after(store: Store, events: EventLog, stack: contextlib.AsyncExitStack) -> None:
-    """Begin what is done for an open store as long as it is open; `stack` closes it."""
-    stack.callback(store.close)
+    """Begin what is done for an open store as long as it is open."""
     repairing = asyncio.create_task(keep_repaired(store.repair, events), name="repair")
     stack.push_async_callback(_cancel, repairing)
     sweeping = asyncio.create_task(_expire_quarantine(store), name="quarantine")

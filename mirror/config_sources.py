@@ -182,7 +182,8 @@ def _found_file(environ: Mapping[str, str], is_root: bool) -> Path | None:
     if home is None:
         return None
     file = home / "rust-mirror" / "mirror.toml"
-    return file if file.is_file() else None
+    # Not Path.is_file, which raises in a home of somebody else (`sudo -u` that keeps HOME).
+    return file if os.path.isfile(file) else None
 
 
 def _xdg_directories(environ: Mapping[str, str]) -> Iterator[tuple[str, _Given]]:

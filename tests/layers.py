@@ -73,6 +73,7 @@ BUILDERS = (
     "app_control",
     "app_keeper",
     "app_upgrade",
+    "app_upstreams",
     "loops",
     "cli",
 )
@@ -147,6 +148,17 @@ PURE = (
     "mirror.serve.miss_queue",
     "mirror.serve.paced",
     "mirror.serve.request_window",
+    "mirror.doctor.certificates",
+    "mirror.doctor.clocks",
+    "mirror.doctor.disks",
+    "mirror.doctor.entrances",
+    "mirror.doctor.findings",
+    "mirror.doctor.machine_limits",
+    "mirror.doctor.permissions",
+    "mirror.doctor.running",
+    "mirror.doctor.said",
+    "mirror.doctor.store_health",
+    "mirror.doctor.upstreams",
     "mirror.errors",
     "mirror.acceptances",
 )
@@ -188,6 +200,9 @@ FOREIGN: dict[str, tuple[str, ...]] = {
     "cli": ("click", "rich", "aiohttp", "orjson", "msgspec", "uvloop"),
     # The one command that makes certificates; imported by `cli.dev_cert` inside a function.
     "cli.dev_certificates": ("cryptography",),
+    # Imported by `cli.doctor_server` inside functions, as that one.
+    "cli.doctor_certificates": ("cryptography",),
+    "cli.doctor_upstreams": ("aiohttp", "msgspec", "yarl"),
 }
 
 FORBIDDEN_IN_WORKERS = frozenset(

@@ -1,6 +1,8 @@
-"""`rust-mirror doctor --client`: what on this machine still goes upstream, and why.
+"""`rust-mirror doctor`: whether the mirror of this machine is well (`doctor_server`).
 
-Rules:
+With --client: what on this machine still goes upstream, and why.
+
+Rules of --client:
 1. It reads what rustup and cargo would read here: this environment, this folder. A value that
    another job step or a container sets is not seen.
 2. Exit code 0: everything that can be told goes to the mirror; 1: something goes past it, or the
@@ -21,6 +23,7 @@ from pathlib import Path
 
 import click
 
+from mirror.cli.options import config_options, sources_of
 from mirror.doctor.cargo import downloaders, judge_cargo, judge_tools
 from mirror.doctor.cargo_files import CargoFiles, read_cargo_files, tool_home
 from mirror.doctor.findings import Base, Finding, Verdict, parse_base, shown, worst
@@ -58,48 +61,72 @@ class Examination:
 
 
 @click.command()
-@click.option("--client", is_flag=True, help="Examine this machine's rustup and cargo.")
-@click.option("--mirror", "mirror_url", metavar="URL", help="Where the mirror is; else guessed.")
+@config_options
+@click.option("--client", is_flag=True, help="Examine this machine's rustup and cargo instead.")
+@click.option("--mirror", "mirror_url", metavar="URL", help="--client: where the mirror is.")
 @click.option(
     "--lockfile",
     metavar="FILE",
     type=click.Path(path_type=Path, readable=False),
-    help="A Cargo.lock: which of its crates has the mirror stored?",
+    help="--client: a Cargo.lock; which of its crates has the mirror stored?",
 )
 @click.option(
     "--directory",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    default=".",
-    help="Where cargo would be started (default: here).",
+    help="--client: where cargo would be started (default: here).",
 )
-@click.option("--offline", is_flag=True, help="Only read configuration; ask nobody.")
+@click.option("--offline", is_flag=True, help="Ask no upstream; with --client ask nobody.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(
+    config_file: Path | None,
+    settings: tuple[str, ...],
     client: bool,
     mirror_url: str | None,
     lockfile: Path | None,
-    directory: Path,
+    directory: Path | None,
     offline: bool,
     as_json: bool,
 ) -> int:
-    """Find what passes the mirror by.
+    """Find what is wrong with this mirror's machine, or what passes the mirror by.
 
-    Run it on a CI runner, in the job's own environment. It explains where rustup and cargo fetch
-    from, by which variable or file, and what still goes upstream.
+    On the mirror's machine it looks at disks, permissions, limits, clock, certificates, public_url,
+    upstreams, store and state, and says what to do about each finding. Run it as root or as the
+    mirror's user, with the configuration of the mirror, whether one runs or not. It changes
+    nothing; --offline leaves public_url and the upstreams out.
 
-    Exit codes: 0 everything goes to the mirror; 1 something goes past it; 2 wrong usage.
+    With --client run it on a CI runner, in the job's own environment. It explains where rustup and
+    cargo fetch from, by which variable or file, and what still goes upstream.
+
+    Exit codes: 0 nothing is to be done; 1 something is (--client: something goes past the mirror);
+    2 wrong usage.
 
     \b
     Examples:
+      rust-mirror doctor
+      rust-mirror doctor --config /etc/rust-mirror/mirror.toml --offline
+      rust-mirror doctor --json | jq '.findings[] | select(.verdict == "wrong")'
       rust-mirror doctor --client
       rust-mirror doctor --client --mirror https://mirror.example --lockfile Cargo.lock
       rust-mirror doctor --client --offline --json
     """
     if not client:
-        raise click.UsageError("say --client: it examines this machine's rustup and cargo")
+        if mirror_url is not None or lockfile is not None or directory is not None:
+            raise click.UsageError("--mirror, --lockfile and --directory go with --client")
+        from mirror.cli.doctor_server import examine_server
+
+        loaded = sources_of(config_file, settings).load_with_origins()
+        return examine_server(loaded, is_offline=offline, as_json=as_json)
+    if config_file is not None or settings:
+        raise click.UsageError("--config and --set are the mirror's: not with --client")
     if offline and lockfile is not None:
         raise click.UsageError("--lockfile asks the mirror, which --offline forbids")
+    return _examine_client(directory or Path(), mirror_url, lockfile, offline, as_json)
+
+
+def _examine_client(
+    directory: Path, mirror_url: str | None, lockfile: Path | None, offline: bool, as_json: bool
+) -> int:
     locked = None if lockfile is None else _read(lockfile)
     examination = examine(directory, os.environ, mirror_url)
     if not offline:

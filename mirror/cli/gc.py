@@ -43,8 +43,8 @@ def gc(
     week, quarantined bodies past [store] quarantine_keep, absences whose time is over. The mirror
     does without it: all of this goes by itself when its room is needed.
 
-    After a lost index, files have no key until somebody asks for what is in them: gc removes those
-    too, and they are fetched again then.
+    After a lost index, files have no key until somebody asks for what is in them. Those are left
+    alone, or they would be fetched again; room for others, and --to, take them as all else.
 
     --to SIZE also evicts, as the mirror would when it needs room: what is least worth keeping
     first, pins left alone.

@@ -34,7 +34,7 @@ _COMMANDS = {
     "purge": ("mirror.cli.purge", "purge", "Take stored objects away, to be fetched anew."),
     "gc": ("mirror.cli.gc", "gc", "Remove what is stored and nobody needs."),
     "report": ("mirror.cli.report", "report", "Say what was saved, and what that is worth."),
-    "doctor": ("mirror.cli.doctor", "doctor", "Find what passes the mirror by on this machine."),
+    "doctor": ("mirror.cli.doctor", "doctor", "Find what is wrong here, and what to do."),
     "dev-cert": ("mirror.cli.dev_cert", "dev_cert", "Make a CA and a certificate for trials."),
     "version": ("mirror.cli.version", "version", "Print the version."),
 }

@@ -49,6 +49,10 @@ def purge(
     from upstream. A fill that runs meanwhile goes on, and is stored. Without a running mirror the
     store is opened by this command.
 
+    A file that another key names too stays: who asks for the purged key has it hashed whole,
+    compared with what upstream states, and named anew. So does one that has had no key since the
+    index was lost.
+
     Without --yes nothing happens: it says how many keys and bytes would go.
 
     Exit codes: 0 done, or said; 1 nothing of it is stored, or it could not be done; 2 wrong usage.

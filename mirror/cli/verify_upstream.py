@@ -10,14 +10,13 @@ Runs in: commands (aiohttp is imported here; `serve` never imports this).
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import click
 import orjson
 
+from mirror.cli.upstream_manners import NoMeter, Silence, own_token
 from mirror.cli.verify_names import join_crates, keys_of
 from mirror.cli.verify_progress import Progress
 from mirror.clock import SystemClock
@@ -29,9 +28,6 @@ from mirror.route.route import UpstreamName
 from mirror.store.entry import Entry
 from mirror.upstream.pools import open_pools
 
-_ANONYMOUS = "rust-mirror-verify"
-_INSTANCE = "instance"  # as `app.serve` writes it
-_TOKEN = re.compile(r"rust-mirror-[0-9a-f]{16}")
 _SHOWN = 1000
 # What an operator must see first.
 _ORDER = (Verdict.ALARM, Verdict.UNREACHABLE, Verdict.DELETED, Verdict.NEWER, Verdict.UNCLEAR)
@@ -58,10 +54,10 @@ async def _run(
 ) -> UpstreamReport:
     pools = open_pools(
         config.upstream,
-        own_token=_own_token(config.state.path),
-        meter=_NoMeter(),
+        own_token=own_token(config.state.path),
+        meter=NoMeter(),
         clock=SystemClock(),
-        log=_Silence(),
+        log=Silence(),
     )
     try:
         upstreams = {name: pools[name.value] for name in UpstreamName}
@@ -83,15 +79,6 @@ def _named(shelf: Shelf, keys: Sequence[Sequence[str]]) -> Iterator[Entry]:
         if stored is None:
             raise StoreError(meant[0], "is not stored here", noun="object", retryable=False)
         yield stored.entry
-
-
-def _own_token(state_path: str) -> str:
-    try:
-        with open(os.path.join(state_path, _INSTANCE), encoding="ascii") as file:
-            token = file.read(64).strip()
-    except (OSError, UnicodeDecodeError):
-        return _ANONYMOUS
-    return token if _TOKEN.fullmatch(token) else _ANONYMOUS
 
 
 def _print(report: UpstreamReport) -> None:
@@ -119,30 +106,3 @@ def _json(report: UpstreamReport) -> str:
     counts = {each.name.lower(): report.counts[each.value] for each in Verdict}
     document = {"is_good": report.is_good, "counts": counts, "objects": told}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2).decode()
-
-
-class _NoMeter:
-    """The ledger is the mirror's; these requests serve no client."""
-
-    def exchange(self, pool: str, url: str, path: str, *, method: str, attempt: int) -> _NoExchange:
-        return _NoExchange()
-
-
-class _NoExchange:
-    def begin(self) -> None: ...
-
-    def answered(self, status: int, head_bytes: int) -> None: ...
-
-    def received(self, content_bytes: int) -> None: ...
-
-    def finish(self, *, is_complete: bool, error: str = "") -> None: ...
-
-
-class _Silence:
-    """What fails is in the report."""
-
-    def info(self, event: str, /, **fields: object) -> None: ...
-
-    def warning(self, event: str, /, **fields: object) -> None: ...
-
-    def error(self, event: str, /, **fields: object) -> None: ...

@@ -19,6 +19,8 @@ class Verdict(enum.Enum):
     """The order is the order of importance."""
 
     PAST = "past"  # goes past the mirror, or fails
+    WRONG = "wrong"  # of a server: it fails at this, or will soon
+    RISK = "risk"  # of a server: it works, and something is lost unless somebody acts
     SLOW = "slow"  # goes to the mirror, with something lost on the way
     NOTE = "note"  # nobody can tell from here
     GOOD = "good"

@@ -126,9 +126,9 @@ class Channels:
             await self._parts.pause(failures)
         self.states.look(files)
 
-    async def reprove(self) -> None:
+    async def reprove(self, *, is_whole: bool) -> None:
         """Prove again what was stored with less proof than is asked for, or withdraw it."""
-        await self._reprover.run()
+        await self._reprover.run(is_whole=is_whole)
 
     async def manifests_parsed(self) -> None:
         """Wait until manifests that have just been answered are read, within reason."""

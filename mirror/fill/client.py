@@ -63,6 +63,7 @@ _CREDIT = struct.Struct("!I")
 _INTERNAL = ErrorType.PROXY_INTERNAL_ERROR
 _failed = functools.partial(Failed, status=503, retry_after_s=RETRY_AFTER_S, error_type=_INTERNAL)
 _AWAY = _failed(reason="the keeper is away")
+_UNSTORED = _failed(reason="the next keeper cannot store it", is_unstored=True)
 _STOPPING = _failed(reason="the worker is stopping")
 
 
@@ -291,8 +292,8 @@ class KeeperClient:
     def _resume(self, body: GrowingBody, exchange: Exchange, outcome: Outcome) -> None:
         self._resuming.pop(body, None)
         if isinstance(outcome, PassThroughBody):
-            outcome.release()
-            outcome = _AWAY
+            outcome.release()  # whoever asks again gets one from its beginning
+            outcome = _UNSTORED
         goes_on = body.resume(outcome)
         if isinstance(outcome, GrowingAnswer):
             self._followers.follow(outcome.flight, body, exchange.stream)

@@ -227,8 +227,9 @@ class StoreDesk:
     def land(
         self, partial: PartialFile, pieces: Sequence[Piece], absorb_bytes: int, *, is_noted: bool
     ) -> asyncio.Future[bool]:
-        """Write in a thread what belongs anywhere, then let the prefix take over what it reaches,
-        `absorb_bytes` at most; the result: whether it reaches more. Notes how far it is if asked.
+        """Write in a thread what belongs anywhere, then let the prefix take over what it reaches
+        and hash `absorb_bytes` of it at most; the result: whether there are more. Notes how far it
+        is if asked.
 
         At most one call per partial at a time (the caller's duty).
         """

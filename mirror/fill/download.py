@@ -13,8 +13,8 @@ Rules:
 3. Place and connection go back with the last byte; hashes and commits keep no other fill waiting.
 4. A disk that fails under a body ends its growing file: whoever follows it asks again, gets it
    passed through, and goes on behind what it has given out (`serve.rejoining`).
-5. A signature is hashed in the thread and pass that hashes and writes (`PartialFile.tap`). What an
-   earlier fill left is read once more for it: the store hashes that prefix for the digest alone.
+5. A signature is hashed in the thread and pass that hashes and writes (`PartialFile.tap`), also of
+   what an earlier fill left.
 6. A range far into a body that nobody has is asked for first. Of one above `[store]
    ranges_only_above` nothing else is fetched, and what came is dropped: nothing vouches for it.
 

@@ -176,7 +176,7 @@ class Filler:
     async def reprove(self) -> None:
         """Withdraw what is stored with less proof than is asked for; before workers are served."""
         is_judging = await self._trust_mark.prepare()
-        await self._channels.reprove()
+        await self._channels.reprove(is_whole=self._trust_mark.is_whole)
         if is_judging and await self._signatures.withdraw_unsigned():
             await self._trust_mark.note()
 

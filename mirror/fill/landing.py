@@ -6,8 +6,9 @@ Rules:
    those of a range that somebody asked for.
 2. At most `BUFFER_BYTES` wait; then the readers wait (back-pressure down to upstream).
 3. Whatever happens, `settle` returns only when no thread touches the partial any more.
-4. Bytes may come in any order, from several transfers; what the prefix reaches joins it, in steps
-   between the writes, so that nobody's bytes wait for a long hash.
+4. Bytes may come in any order, from several transfers; what the prefix reaches joins it. What an
+   earlier fill left, and what came ahead, is hashed in steps between the writes, so that nobody's
+   bytes wait for a long hash.
 
 Runs in: keeper.
 """
@@ -38,7 +39,7 @@ class Landing:
         self._on_landed = on_landed
         self._waiting: list[Piece] = []
         self._waiting_bytes = 0
-        self._has_more = False  # the prefix has reached bytes that landed ahead of it
+        self._has_more = partial.landed > 0  # there are bytes of the prefix that are not hashed
         self._write: asyncio.Future[bool] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_due = True

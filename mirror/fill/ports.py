@@ -22,8 +22,8 @@ from mirror.store.trouble import StoreTrouble
 
 
 class PartialFile(Protocol):
-    """A fill's temp file; `landed` counts the verified-by-hash prefix that is on disk, `ahead` are
-    the runs of bytes that are on disk behind it."""
+    """A fill's temp file; `landed` counts the prefix that is on disk, `ahead` are the runs of bytes
+    that are on disk behind it."""
 
     @property
     def path(self) -> str: ...
@@ -35,7 +35,7 @@ class PartialFile(Protocol):
     def ahead(self) -> Runs: ...
 
     def tap(self, take: Callable[[bytes], None]) -> None:
-        """Give `take` the prefix, as far as it is here and then as it grows."""
+        """Give `take` the prefix, as far as it is hashed and then as it is."""
         ...
 
     def write(self, data: bytes) -> None: ...
@@ -43,7 +43,8 @@ class PartialFile(Protocol):
     def write_at(self, offset: int, content: bytes) -> None: ...
 
     def absorb(self, size: int) -> bool:
-        """Let the prefix take over up to `size` bytes at its end; whether there are more."""
+        """Let the prefix take over what lies at its end, and hash up to `size` bytes of it that are
+        not hashed yet; whether there are more."""
         ...
 
     def digest(self) -> bytes: ...

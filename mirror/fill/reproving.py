@@ -60,15 +60,18 @@ class Reprover:
         self._pins = frozenset(pin.upper() for pin in trust.release_key_fingerprints)
         self._uses_pins = "signature" in (trust.channel_manifest, trust.archive)
 
-    async def run(self) -> None:
-        """Prove or withdraw. Never raises, except CancelledError."""
+    async def run(self, *, is_whole: bool) -> None:
+        """Prove or withdraw. Never raises, except CancelledError.
+
+        `is_whole` False: not all that is stored could be read; then the next start begins anew.
+        """
         try:
             await self._states.load()
-            await self._bring_up_to_date()
+            await self._bring_up_to_date(is_whole=is_whole)
         except MirrorError as exc:
             self._parts.log.error("not-reproved", reason=str(exc))
 
-    async def _bring_up_to_date(self) -> None:
+    async def _bring_up_to_date(self, *, is_whole: bool) -> None:
         pins, mode = await self._noted(PINS_FACT), await self._noted(MODE_FACT)
         has_lost_pins = self._uses_pins and not self._pins.issuperset(pins.split())
         if self._prover.needs_signature:
@@ -80,6 +83,8 @@ class Reprover:
                 await self._withdraw(await self._unvouched_archives(), "unvouched-withdrawn")
         if has_lost_pins:
             await self._withdraw(await self._rested_on_lost_pins(), "pin-removed")
+        if not is_whole:
+            return
         if self._uses_pins:
             await self._note(PINS_FACT, pins, " ".join(sorted(self._pins)))
         await self._note(MODE_FACT, mode, self._parts.config.trust.channel_manifest)

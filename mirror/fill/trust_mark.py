@@ -6,7 +6,7 @@ Rules:
    in the index (what that names was judged) and in the state database (what records name was: they
    outlive a lost index), after the judging.
 2. While it differs there, every record is read before anything is judged: a key that came back
-   later would not be.
+   later would not be. If they cannot be read, what is there is judged and nothing is noted.
 
 Does not: judge (`reproving`, `signatures`).
 Runs in: keeper.
@@ -28,6 +28,7 @@ class TrustMark:
     def __init__(self, parts: FillParts) -> None:
         self._parts = parts
         self._mark = mark_of(parts.config.trust)
+        self.is_whole = True  # what was to be judged could be read
 
     async def prepare(self) -> bool:
         """Read what must be judged; whether anything need be. Never raises, but for cancelling."""
@@ -39,10 +40,13 @@ class TrustMark:
             return desk.trust_mark() != self._mark
         except MirrorError as exc:
             self._parts.log.error("not-reproved", reason=str(exc))
+            self.is_whole = False
             return True
 
     async def note(self) -> None:
-        """Everything that is stored was judged."""
+        """Everything that is stored was judged; of what could not be read this notes nothing."""
+        if not self.is_whole:
+            return
         try:
             await self._parts.desk.note_trust_mark(self._mark)
             await self._parts.desk.compute(self._parts.trust.set_fact, _FACT, self._mark)

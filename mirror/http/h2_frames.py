@@ -74,9 +74,17 @@ class FrameReader:
     def __repr__(self) -> str:
         return f"<FrameReader kept={len(self._rest) + len(self._bytes) - self._at}>"
 
+    @property
+    def next_type(self) -> int | None:
+        """The type of the frame that `read` would return; None when its head has not come."""
+        at = self._at + 3  # behind the length
+        return self._bytes[at] if len(self._bytes) - self._at >= HEAD_BYTES else None
+
     def feed(self, received: bytes) -> None:
-        """Take bytes; call `read` until it returns None before the next."""
-        if not self._rest:
+        """Take bytes."""
+        if self._at < len(self._bytes):  # not read to its end
+            self._bytes = self._bytes[self._at :] + received
+        elif not self._rest:
             self._bytes = received
         else:
             self._rest += received

@@ -11,7 +11,10 @@ Rules:
    may cross.
 5. A drain takes two steps: `go_away(ALL_STREAMS)`, and a round trip later `go_away()`, after
    which later streams are refused, so that the client may repeat them elsewhere.
-6. Memory is bounded by the limits: one field block, one frame, `max_streams`, and the output.
+6. `receive` stops before the request that would be one too many for a turn; `has_unread` says so,
+   and `read_on` goes on. Frames that belong to a request stay with it: one that is reset by the
+   same bytes is told of together with its end.
+7. Memory is bounded by the limits: one field block, one frame, `max_streams`, and the output.
 
 Units: bytes; seconds of a monotonic clock.
 Does not: do I/O, read a clock, keep content, schedule streams, or answer.
@@ -27,6 +30,7 @@ from mirror.http.h2_errors import Code, H2ConnectionError
 from mirror.http.h2_events import ConnectionFailed, Event
 from mirror.http.h2_frames import (
     ALL_STREAMS,
+    HEADERS,
     MAX_FRAME_BYTES,
     PREFACE,
     FrameReader,
@@ -59,7 +63,7 @@ _UPGRADED_STREAM: Final = 1  # RFC 7540 section 3.2
 class Session:
     """One connection, from the client's preface to its end."""
 
-    __slots__ = ("_preface_left", "_reader", "_receiver", "_shared", "failure")
+    __slots__ = ("_preface_left", "_reader", "_receiver", "_shared", "failure", "has_unread")
 
     def __init__(self, limits: Limits, *, now_s: float) -> None:
         self._shared = SharedState(limits, now_s)
@@ -67,6 +71,7 @@ class Session:
         self._receiver = Receiver(self._shared)
         self._preface_left = PREFACE
         self.failure: ConnectionFailed | None = None
+        self.has_unread = False
         self._shared.put(
             settings_frame(
                 (
@@ -81,7 +86,8 @@ class Session:
 
     def __repr__(self) -> str:
         state = "failed" if self.failure else "over" if self.is_over else "open"
-        return f"<Session {state} {self._shared!r}>"
+        unread = " unread" if self.has_unread else ""
+        return f"<Session {state}{unread} {self._shared!r}>"
 
     @property
     def is_over(self) -> bool:
@@ -123,19 +129,34 @@ class Session:
         shared.streams.add(stream)
         shared.streams.last_id = _UPGRADED_STREAM
 
-    def receive(self, received: bytes, now_s: float) -> list[Event]:
-        """Take bytes from the client; what they mean, in order."""
+    def receive(
+        self, received: bytes, now_s: float, *, most_requests: int = ALL_STREAMS
+    ) -> list[Event]:
+        """Take bytes from the client; what they mean, in order, as far as rule 6 lets."""
         if self.failure is not None:
             return []
-        shared = self._shared
-        shared.guard.now_s = now_s
         try:
             if self._preface_left:
                 received = self._after_preface(received)
             self._reader.feed(received)
-            while (frame := self._reader.read()) is not None:
+        except H2ConnectionError as exc:
+            self._fail(exc)
+        return self.read_on(now_s, most_requests=most_requests)
+
+    def read_on(self, now_s: float, *, most_requests: int = ALL_STREAMS) -> list[Event]:
+        """Return what further bytes mean that `receive` was given."""
+        shared, reader = self._shared, self._reader
+        shared.guard.now_s = now_s
+        self.has_unread = False
+        left = most_requests
+        try:
+            while self.failure is None and (frame := reader.read()) is not None:
                 self._receiver.handle(frame)
                 shared.check_output()
+                left -= frame.type == HEADERS
+                if left <= 0 and reader.next_type == HEADERS:
+                    self.has_unread = True
+                    break
         except H2ConnectionError as exc:
             self._fail(exc)
         # Handed over: a connection that is idle keeps no fields.

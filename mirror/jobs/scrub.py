@@ -8,7 +8,8 @@ Rules:
    `BUSY_SHARE` of that: misses need the disk.
 3. A pass begins with the first blob that is due and is over when everything stored has been hashed
    since then: by the scrub, for a request, or as it was published.
-4. What cannot be told (a file that keeps changing, no descriptor) is left for the next pass.
+4. What cannot be told (a file that keeps changing, or may not be read) is told as such and left
+   alone for `UNTOLD_S`; until it can be, no pass ends.
 
 Units: bytes, seconds; `_at` Unix seconds.
 Does not: fetch anew what it condemns (`fill.healing` is told by the store).
@@ -38,6 +39,9 @@ PAGE_ROWS: Final = 256
 NOTE_EVERY_S: Final = 2.0  # what a crash costs: so much is looked at twice
 IDLE_S: Final = 60.0
 TROUBLE_S: Final = 10.0  # after an index that cannot be read
+UNTOLD_S: Final = 3600.0
+UNTOLD_MAX: Final = 4096  # remembered; of more, the first are looked at again sooner
+UNTOLD_SHOWN: Final = 20  # an event each; of a store that became somebody else's, all are untold
 RATE_OVER_S: Final = 10.0
 _SHORTEST_WAIT_S: Final = 0.002
 _FUTURE_MS: Final = 3_600_000  # clocks of one machine differ by less
@@ -136,6 +140,7 @@ class Scrub:
         self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)
         self._passes = _Passes()
         self._good: list[Due] = []
+        self._untold: dict[bytes, float] = {}  # digest -> until when it is left alone, in order
         self._noted_at_s = clock.monotonic()
         self._window_at_s = clock.monotonic()
         self._window_bytes = 0
@@ -204,6 +209,8 @@ class Scrub:
             return self._trouble_s
 
     def _look_at_due(self, until_ms: int) -> None:
+        now_s = self._clock.monotonic()
+        self._untold = {digest: s for digest, s in self._untold.items() if s > now_s}
         last: Due | None = None
         while page := self._store.due(until_ms, last, PAGE_ROWS):
             self._begin_pass()
@@ -214,11 +221,12 @@ class Scrub:
     def _look(self, due: Due) -> None:
         if self._stop.is_set():
             raise _StoppedError
+        if due.digest in self._untold:
+            return
         try:
             verdict = self._store.look(due, self._read)
         except StoreError as exc:
-            self._undecided += 1  # rule 4
-            self._log.warning("not-scrubbed", digest=due.digest.hex(), reason=str(exc))
+            self._leave(due, exc)
             return
         if verdict is None:
             self._good.append(due)
@@ -230,6 +238,16 @@ class Scrub:
         self._wait_for(max(0, FILE_COST_BYTES - due.attestation.size))
         if self._clock.monotonic() >= self._noted_at_s + NOTE_EVERY_S:
             self._note()
+
+    def _leave(self, due: Due, error: StoreError) -> None:
+        """Rule 4."""
+        self._undecided += 1
+        if len(self._untold) < UNTOLD_SHOWN:
+            self._log.warning("not-scrubbed", digest=due.digest.hex(), reason=str(error))
+        if len(self._untold) >= UNTOLD_MAX:
+            del self._untold[next(iter(self._untold))]
+        self._untold[due.digest] = self._clock.monotonic() + UNTOLD_S
+        self._wait_for(FILE_COST_BYTES)
 
     def _read(self, nbytes: int) -> None:
         """Account for a step of reading, and pause as the rate demands."""

@@ -35,22 +35,22 @@ class Idle(Protocol):
 class Crowd:
     """The idle connections of one worker that may be closed for others."""
 
-    __slots__ = ("_idle", "_looked_at", "_most")
+    __slots__ = ("_has_looked", "_idle", "_most")
 
     def __init__(self, max_connections: int) -> None:
         self._most = max_connections + max(1, max_connections // CLOSING_SHARE)
         self._idle: list[Idle] = []
-        self._looked_at = -1.0
+        self._has_looked = False
 
     def __repr__(self) -> str:
         return f"<Crowd {len(self._idle)} idle>"
 
-    def make_room(self, find_idle: Callable[[], list[Idle]], number: int, now_s: float) -> bool:
+    def make_room(self, find_idle: Callable[[], list[Idle]], number: int) -> bool:
         """Close the connection idle longest; False: none is, or too many of `number` close."""
         if number > self._most:
             return False
-        if now_s != self._looked_at:
-            self._looked_at = now_s
+        if not self._has_looked:
+            self._has_looked = True
             # Idle deadlines lie equally far behind the last answers; the last of the list is taken.
             self._idle = sorted(find_idle(), key=lambda each: -each.deadline_at)
         while self._idle:
@@ -59,3 +59,8 @@ class Crowd:
                 idle.make_room()
                 return True
         return False
+
+    def tick(self) -> None:
+        """Look anew for the next one; hold nothing of connections that may be gone by then."""
+        self._has_looked = False
+        self._idle.clear()

@@ -56,7 +56,7 @@ class Carrier(Protocol):
         """Note that the stream's content waits for its client."""
 
     def let_on(self, stream: H2Stream) -> None:
-        """Note that content of it left."""
+        """Note that its client admits content again."""
 
     def forget(self, stream: H2Stream) -> None:
         """The stream is over."""
@@ -160,7 +160,6 @@ class H2Stream:
         if self._left_bytes > 0:
             self._left_bytes -= taken
         self._has_ended = ends
-        self._carrier.let_on(self)
         if not ends and self.room_bytes <= 0:
             self._carrier.queue(self)
         return taken
@@ -215,6 +214,9 @@ class H2Stream:
         if self.is_held:
             self._carrier.hold(self)
             return
+        # Here, not where content leaves: what waits for its fill or for its client's rate does not
+        # wait for its client.
+        self._carrier.let_on(self)
         self._credit_bytes = self._carrier.turn_bytes
         if self._waiting is not None:
             self._send_waiting(self._waiting)

@@ -19,6 +19,7 @@ Runs in: worker.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 from typing import Final
@@ -68,6 +69,7 @@ class H2Streams(H2Outlet):
         "_idle_at",
         "_is_ending",
         "_is_greeted",
+        "_is_reading_on",
         "_is_reading_paused",
         "_shared",
         "_streams",
@@ -97,6 +99,7 @@ class H2Streams(H2Outlet):
         self._has_eof = False
         self._is_ending = False
         self._is_greeted = False
+        self._is_reading_on = False
         self._is_reading_paused = False
         self.client = ""  # what it is counted under
         self.group = peers.group
@@ -221,7 +224,7 @@ class H2Streams(H2Outlet):
             return
         if len(turns) and not self._must_wait:
             self.schedule()
-        self._pause_reading(self.is_paused and self.waiting_bytes > INPUT_STOP_BYTES)
+        self._arrange_reading()
         self._stamp()
 
     @property
@@ -262,6 +265,19 @@ class H2Streams(H2Outlet):
         if self._wait(self._shared.wheel) > now_s or self._pace is None:
             return False
         return self._pace.renew(now_s, self._taken_bytes()) is None
+
+    def _arrange_reading(self) -> None:
+        """Read no more while the client is far behind, or has sent more than fits a turn."""
+        is_behind = self.is_paused and self.waiting_bytes > INPUT_STOP_BYTES
+        has_unread = self.session.has_unread
+        self._pause_reading(is_behind or has_unread)
+        if has_unread and not is_behind and not self._is_reading_on:
+            self._is_reading_on = True
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Take what the client has sent beyond the turn before."""
+        raise NotImplementedError
 
     def _pause_reading(self, wanted: bool) -> None:
         if wanted is self._is_reading_paused:

@@ -8,7 +8,7 @@ Rules:
    what a trusted proxy forwards.
 4. A learned head is counted like any other, but not parsed for it; it has no X-Forwarded-For, so
    its client is the connection's. Where content is paced, a learned head takes the long way,
-   because its answer is one write.
+   because its answer is one write; that of a file does always.
 
 Runs in: worker.
 """
@@ -105,12 +105,14 @@ class LimitedPath(RequestPath):
         client = self._limits.find(connection.peer)
         if client is None:
             return super().serve_hot(connection, hot, head)
-        if client.allowance is not None or client.excess(self._limits.now_ms) is not None:
+        # A file is under way for a while: other workers must know before its head has left.
+        if client.allowance is not None or hot.content is None:
+            return False
+        if client.excess(self._limits.now_ms) is not None:
             return False
         if not super().serve_hot(connection, hot, head):
             return False
         client.count(self._limits.now_ms)
-        _join(connection, client)  # of a file that is under way; else there is none
         return True
 
     def serve_not_modified(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:

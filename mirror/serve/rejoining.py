@@ -117,6 +117,8 @@ class Rejoining:
             self._require_same(body, reply.entry, reply.length)
             while reply.state is FlightState.RUNNING:
                 await reply.moved()
+            if reply.content is not None:  # of a keeper that was restarted meanwhile
+                return ContentSource(reply.content), reply.length
             if reply.state is FlightState.VERIFIED:
                 return FileSource(self._shared.pages, reply.open()), reply.length
         raise BrokenBodyError("the body could not be had again")

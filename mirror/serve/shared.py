@@ -160,7 +160,7 @@ class Shared:
         False: there is no room.
         """
         wheel = self.wheel
-        if not self.crowd.make_room(self._idle, len(wheel) + besides, wheel.monotonic_s):
+        if not self.crowd.make_room(self._idle, len(wheel) + besides):
             return False
         self.accounts.count("connections_made_room")
         return True

@@ -189,6 +189,7 @@ class Worker:
     def tick(self) -> None:
         """Do what is due; see rule 1."""
         self._wheel.tick()
+        self._shared.crowd.tick()
         if self._limits is not None:
             self._limits.tick(self._wheel.monotonic_s)
         # Read before anything else is done with it: later moves are the next tick's.

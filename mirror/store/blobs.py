@@ -13,13 +13,12 @@ Runs in: keeper (any thread; one per blob at a time).
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os.path
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mirror.store.blob_reading import STEP_BYTES, Judgement, judge
+from mirror.store.blob_reading import Judgement, judge
 from mirror.store.entry import Attestation
 from mirror.store.files import Files, unlink_if_there
 from mirror.store.layout import Layout, digest_of_name
@@ -55,7 +54,14 @@ class BlobFiles:
 
     def place(self, temp_path: str, digest: bytes) -> None:
         """Rename a synced temp to its name. Raises OSError; then the name is as it was."""
-        self._files.rename(temp_path, self._layout.blob(digest))
+        path = self._layout.blob(digest)
+        try:
+            self._files.rename(temp_path, path)
+        except FileNotFoundError:  # somebody tidied up: the next one makes the directories again
+            with self._making:
+                inner = os.path.dirname(path)
+                self._known -= {inner, os.path.dirname(inner)}
+            raise
 
     def sync_names(self, digests: Iterable[bytes]) -> None:
         for directory in sorted({os.path.dirname(self._layout.blob(d)) for d in digests}):
@@ -99,16 +105,3 @@ class BlobFiles:
         with contextlib.suppress(NotADirectoryError):
             return [name for name in self._files.list_directory(path) if len(name) == 2]
         return []
-
-
-def hash_prefix(files: Files, fd: int, length: int) -> hashlib._Hash:
-    """Return the running sha256 of the first `length` bytes, or of fewer when the file ends."""
-    running = hashlib.sha256()
-    at = 0
-    while at < length:
-        part = files.pread(fd, min(STEP_BYTES, length - at), at)
-        if not part:
-            break
-        running.update(part)
-        at += len(part)
-    return running

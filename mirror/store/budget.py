@@ -115,10 +115,13 @@ class Budget:
 
     def keep(self, partial: str, length: int) -> None:
         """Count what an idle partial holds on disk."""
-        self.drop_kept(partial)
         with self.lock:
-            self._kept[partial] = footprint(length)
-            self.kept_bytes += footprint(length)
+            self.add_kept(partial, length)
+
+    def add_kept(self, partial: str, length: int) -> None:
+        """As `keep`; the caller holds `lock`."""
+        self.kept_bytes += footprint(length) - self._kept.pop(partial, 0)
+        self._kept[partial] = footprint(length)
 
     def drop_kept(self, partial: str) -> bool:
         """Count an idle partial no longer; False: it was not counted."""
@@ -214,6 +217,13 @@ class Reservation:
         """Give the promise back for `stored_bytes` of blobs, in one step for every reader."""
         with self._budget.lock:
             self._budget.add_stored(stored_bytes)
+            self._close()
+
+    def keep(self, partial: str, length: int) -> None:
+        """Give the promise back for what stays on the disk to be resumed, in one step: between two
+        somebody else would be promised the room that these bytes take."""
+        with self._budget.lock:
+            self._budget.add_kept(partial, length)
             self._close()
 
     def release(self) -> None:

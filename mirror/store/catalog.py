@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mirror.clock import Clock
+from mirror.errors import StoreError
 from mirror.events import EventLog
 from mirror.store.blobs import BlobFiles
 from mirror.store.budget import Budget
@@ -92,7 +93,7 @@ class Catalog:
 
     def commit(self, change: Callable[[Changes], T], *, durable: bool = False) -> T:
         """Run `change` in one transaction; it may run twice. Raises StoreError."""
-        if self.index.is_damaged:  # a reader met it
+        if self.index.is_damaged:  # a reader met it, or the last rebuild was not finished
             self.rebuild()
         try:
             with self.index.changing(durable=durable) as changes:
@@ -104,6 +105,8 @@ class Catalog:
 
     def read(self, ask: Callable[[Index], T]) -> T:
         """Ask the index; a damaged one is rebuilt first. Raises StoreError."""
+        if self.index.is_damaged:
+            self.rebuild()
         try:
             return ask(self.index)
         except DatabaseDamagedError:
@@ -154,12 +157,23 @@ class Catalog:
 
     def withdraw(self, keys: Sequence[str]) -> None:
         """Remove entries durably, and tell every worker."""
+        self.withdraw_with(keys, lambda _: None)
+
+    def withdraw_with(self, keys: Sequence[str], then: Callable[[Changes], T]) -> T:
+        """As `withdraw`; `then` runs in the same transaction, behind the removals."""
+
+        def change(changes: Changes) -> T:
+            for key in keys:
+                changes.remove_entry(key)
+            return then(changes)
+
         self.remove_heads(keys, durable=True)
         passed(Point.PURGE_BEHEADED)
-        self.commit(lambda changes: [changes.remove_entry(key) for key in keys], durable=True)
+        result = self.commit(change, durable=True)
         passed(Point.PURGE_COMMITTED)
         self.bump_epoch()
         passed(Point.PURGE_TOLD)
+        return result
 
     def drop_blob(self, digest: bytes) -> list[str]:
         """Remove a blob's row and every entry naming it, durably; return the keys.
@@ -189,8 +203,13 @@ class Catalog:
             self.heads.remove(keys, durable=durable)
 
     def rebuild(self) -> None:
-        """Throw the index away and begin an empty one, which `repair` fills. Raises StoreError."""
+        """Throw the index away and begin an empty one, which `repair` fills.
+
+        Raises: StoreError; then the next change begins this anew: an index that is closed, or empty
+        with nobody who fills it, would stay so until a restart.
+        """
         self._warn("index-damaged", path=self._layout.index)
+        self.index.is_damaged = True
         with contextlib.suppress(Exception):  # it is damaged: whatever closing says, it goes
             self.index.close()
         with disk_errors(self._layout.index):
@@ -199,7 +218,11 @@ class Catalog:
         self.index = Index.create(self._layout.index)
         self.index.policy = policy
         self.announce_index()
-        self.on_rebuilt()
+        try:
+            self.on_rebuilt()
+        except StoreError:
+            self.index.is_damaged = True
+            raise
 
     def doubt(self) -> None:
         """Count what is stored as the most that it can be, until the files were looked at."""

@@ -3,8 +3,8 @@
 Rules:
 1. An entry of status 200 is written only over a blob row of its digest and length.
 2. What a key named before is told to the caller, who decides about the epoch.
-3. A blob that its last key let go of becomes the coldest, not nothing: whoever holds it open, or
-   gets it back from upstream, still finds it.
+3. A blob that its last key let go of becomes the coldest (rank 0), not nothing: whoever holds it
+   open, or gets it back from upstream, still finds it. A key that names it again undoes that.
 4. A variant goes with its blob, or before: its row never outlives that of what it is a form of.
 
 Units: `used_at_ms` Unix milliseconds.
@@ -33,6 +33,7 @@ from mirror.store.schema import (
     entry_of_row,
     entry_row,
 )
+from mirror.store.unneeded import Unneeded, UnneededBlob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,15 @@ class Changes:
         """Remember blobs that eviction removes in this transaction."""
         self._ranking.gone(victims)
 
+    def bound_ranks(self, now_ms: int) -> None:
+        """See `Ranking.bound`."""
+        self._ranking.bound(now_ms)
+
+    def let_go(self, digests: Iterable[bytes]) -> list[UnneededBlob]:
+        """Return those that no key names any more."""
+        unneeded = Unneeded(self._run)
+        return [blob for digest in digests if (blob := unneeded.unnamed(digest)) is not None]
+
     def expect(self, digests: Iterable[bytes]) -> None:
         """Note that files of these names may appear before their rows do."""
         self._connection.executemany(
@@ -239,11 +249,19 @@ class Changes:
         return self._ranking.coldest(after, limit, only)
 
     def _belong(self, entry: Entry) -> None:
-        """Let the blob be of its key's class, if it is of none yet, and pinned as its key is."""
+        """Let the blob be of its key's class, if it is of none yet, and pinned as its key is; one
+        that was let go is worth what its last use was."""
         self._run(
-            "UPDATE blob SET class = ? WHERE digest = ? AND class = 0",
+            "UPDATE blob SET class = CASE class WHEN 0 THEN ? ELSE class END,"
+            " rank_ms = CASE rank_ms WHEN 0 THEN used_at_ms ELSE rank_ms END"
+            " WHERE digest = ? AND (class = 0 OR rank_ms = 0)",
             class_of_key(entry.key), entry.digest,
         )  # fmt: skip
+        self._run(
+            "UPDATE blob SET rank_ms = used_at_ms WHERE rank_ms = 0"
+            " AND digest IN (SELECT blob FROM variant WHERE digest = ?)",
+            entry.digest,
+        )
         self._run(PIN_BLOB, entry.digest)
 
     def pin(self, ranges: Sequence[PinRange]) -> None:

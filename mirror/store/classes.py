@@ -23,6 +23,7 @@ NUMBERS: Final[Mapping[ContentClass, int]] = {
     ContentClass.CRATE: 3,
     ContentClass.INDEX: 4,
 }
+CLASSES: Final = (OTHER, *NUMBERS.values())
 # Of what keys begin with, the longest first.
 _PREFIXES: Final = (
     ("releases:/rustup", NUMBERS[ContentClass.RUSTUP]),

@@ -168,6 +168,14 @@ class DecayingUses:
         return replace(standing, floor_ms=highest_rank_ms)
 
 
+def latest_rank_ms(standing: Standing, now_ms: int) -> int:
+    """Return the rank of a blob that was used as often as counts (rule 4) ever since. What ranks
+    higher was used when the span was longer, or by a clock that was ahead."""
+    half_ms = HALF_LIFE * _span_ms(standing, now_ms)
+    weight = 1 / -math.expm1(-math.log(2) * ONE_USE_MS / half_ms)
+    return now_ms + math.ceil(half_ms * math.log2(1 + weight))
+
+
 def policy_in_force() -> EvictionPolicy:
     """Return the policy that every store of this version has, real or simulated."""
     return DecayingUses()

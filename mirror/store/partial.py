@@ -2,20 +2,23 @@
 
 Rules:
 1. A temp is resumed only under the same key, strong validator, digest and complete length, and
-   its prefix is hashed again from the disk.
+   its prefix is hashed again from the disk: in steps (`absorb`), while the rest already lands.
+   What a prefix alone hashes to proves nothing, so nobody need wait for it; the digest of the
+   whole decides, and knows of every byte (`digest`).
 2. How much of the prefix counts: on the same boot all of it (the kernel keeps what a killed process
    wrote); after another boot only what `note` had synced (a power cut may leave a hole of zeros).
-3. A failed write, sync or note removes the temp and its record and gives the reservation back; the
-   bytes that landed stay readable through `read` until the flight lets go.
-4. Bytes may be written ahead of the prefix; they join it, read back and hashed, when it reaches
-   them. What was hashed is never written again: a second copy of it is dropped.
+3. A failed write, sync or note, or a prefix that cannot be read back, removes the temp and its
+   record and gives the reservation back; the bytes that landed stay readable through `read` until
+   the flight lets go.
+4. Bytes may be written ahead of the prefix; they join it when it reaches them. What was hashed is
+   never written again: a second copy of it is dropped.
 5. Before the first byte ahead is written, the record says so: from then on the size of the file
    says nothing, and after a crash the prefix is what was recorded, at most `SPARSE_NOTE_BYTES`
    less than it was. Extents do not outlive their flight.
 6. Such a file is resumed uncut: a worker may still be sending what the flight before announced,
    and a cut that later grows would give it zeros. Its bytes are of the same strong validator.
 
-Units: bytes; `landed` is the length of the prefix on disk.
+Units: bytes; `landed` is the length of the prefix on disk, of which `_hashed` are hashed.
 Does not: publish, verify against the expected digest, or decide what to keep.
 Runs in: keeper; one thread at a time per partial.
 """
@@ -31,7 +34,6 @@ import msgspec
 
 from mirror.clock import Clock
 from mirror.errors import StoreError
-from mirror.store.blobs import hash_prefix
 from mirror.store.budget import Reservation
 from mirror.store.extents import Extents, Runs
 from mirror.store.files import Files, disk_errors, read_all, replace_file, write_all
@@ -121,6 +123,7 @@ class Partial:
         self._clock = clock
         self._boot = boot
         self._hash = hashlib.sha256()
+        self._hashed = 0
         self._ahead = Extents()
         self._is_sparse = False  # something lies, or lay, ahead of the prefix
         self._inherited_bytes = 0  # what an uncut temp took of the disk before this flight
@@ -137,10 +140,9 @@ class Partial:
         return self.terms.length
 
     def take_prefix(self, length: int, record: PartialRecord) -> None:
-        """Hash the first `length` bytes again, of which `record` tells. Raises OSError."""
+        """Go on behind the first `length` bytes, of which `record` tells. Raises OSError."""
         is_sparse = is_uncut(record, self._boot)
         self.reservation.has_landed(length)
-        self._hash = hash_prefix(self._files, self._fd, length)
         if not is_sparse:
             self._files.truncate(self._fd, length)
         self._is_sparse = is_sparse
@@ -153,12 +155,10 @@ class Partial:
             self._inherited_bytes = held_bytes
 
     def tap(self, take: Callable[[bytes], None]) -> None:
-        """Give `take` the prefix, as far as it is here and then as it grows. Raises StoreError."""
+        """Give `take` what has been hashed, and then what is. Raises StoreError."""
         at = 0
-        while at < self.landed:
-            piece = self.read(at, min(_READ_STEP_BYTES, self.landed - at))
-            if not piece:
-                raise StoreError(self.key, "ends before what has landed")
+        while at < self._hashed:
+            piece = self._read_back(at, self._hashed)
             take(piece)
             at += len(piece)
         self._tapped = take
@@ -191,21 +191,15 @@ class Partial:
             self._append(content[self.landed - offset :])
 
     def absorb(self, size: int) -> bool:
-        """Let the prefix take over up to `size` bytes that lie at its end; whether more do.
-
-        Raises: StoreError.
+        """Let the prefix take over what lies at its end, and hash up to `size` bytes of it that are
+        not hashed yet; whether there are more. Raises StoreError; then the temp is gone.
         """
         self._require_landing()
-        self._ahead.drop_before(self.landed)
-        end = min(self._ahead.end_at(self.landed), self.landed + size)
-        while self.landed < end:
-            piece = self.read(self.landed, min(_READ_STEP_BYTES, end - self.landed))
-            if not piece:
-                raise StoreError(self.key, "ends before what has landed")
-            self._joins(piece)
-        self._ahead.drop_before(self.landed)
-        self.reservation.has_landed(self.landed + self._ahead.total_bytes)
-        return self._ahead.end_at(self.landed) > self.landed
+        end = self._ahead.end_at(self.landed)
+        if end > self.landed:
+            self._grow_to(end)
+        self._catch_up(min(self.landed, self._hashed + size))
+        return self._hashed < self.landed
 
     @property
     def ahead(self) -> Runs:
@@ -226,7 +220,8 @@ class Partial:
             return self._files.pread(self._fd, min(size, max(0, end - offset)), offset)
 
     def digest(self) -> bytes:
-        """Return the sha256 of what has landed."""
+        """Return the sha256 of what has landed. Raises StoreError when it cannot be read back."""
+        self._catch_up(self.landed)
         return self._hash.digest()
 
     def note(self) -> None:
@@ -297,19 +292,36 @@ class Partial:
         with self._failing():
             write_all(self._files, self._fd, content, self.landed)
         passed(Point.FILL_LANDING)
-        self._joins(content)
-        self._ahead.drop_before(self.landed)
-        self.reservation.has_landed(self.landed + self._ahead.total_bytes)
+        if self._hashed == self.landed:
+            self._take_in(content)
+        self._grow_to(self.landed + len(content))
 
-    def _joins(self, content: bytes | memoryview) -> None:
-        """`content`, which is on the disk, becomes the end of the prefix."""
-        self._hash.update(content)
-        if self._tapped is not None:
-            self._tapped(bytes(content))
-        self.landed += len(content)
+    def _grow_to(self, end: int) -> None:
+        """The prefix reaches `end`; all of it is on the disk."""
+        self.landed = end
+        self._ahead.drop_before(end)
+        self.reservation.has_landed(end + self._ahead.total_bytes)
         if self._is_sparse and self.landed - self._recorded >= SPARSE_NOTE_BYTES:
             with self._failing():
                 self.write_record()
+
+    def _catch_up(self, end: int) -> None:
+        """Hash the prefix up to `end`."""
+        with self._failing():
+            while self._hashed < end:
+                self._take_in(self._read_back(self._hashed, end))
+
+    def _read_back(self, at: int, end: int) -> bytes:
+        piece = self.read(at, min(_READ_STEP_BYTES, end - at))
+        if not piece:
+            raise StoreError(self.key, "ends before what has landed")
+        return piece
+
+    def _take_in(self, content: bytes | memoryview) -> None:
+        self._hash.update(content)
+        if self._tapped is not None:
+            self._tapped(bytes(content))
+        self._hashed += len(content)
 
     def _write_ahead(self, offset: int, content: bytes | memoryview) -> None:
         if not self.terms.is_resumable:

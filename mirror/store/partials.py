@@ -119,8 +119,8 @@ class Partials:
             landing = partial.state is PartialState.LANDING
             if landing and keep and partial.terms.is_resumable and partial.landed:
                 partial.record_prefix()
-                partial.close()  # first: its bytes count once
-                self._budget.keep(name, partial.held_bytes)
+                partial.reservation.keep(name, partial.held_bytes)
+                partial.close()
                 self._kept[(partial.terms.key, partial.terms.digest.hex())] = name
             elif landing:
                 partial.discard()

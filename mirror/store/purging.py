@@ -1,11 +1,12 @@
 """Taking stored things away because somebody said so: `purge` and `gc`.
 
 Rules:
-1. A purge is of keys: their entries go for good (`Catalog.withdraw`: durable, then the epoch), then
-   the files that nothing else names, their coded forms, and what is kept to be resumed of them. So
-   what was purged is fetched anew. A pin does not stop it; a blob that another key names stays.
-2. A purge that ends between its two halves leaves blobs that no key names: the next one, `gc`, or
-   the want of room removes them.
+1. A purge is of keys: one durable commit takes their entries and the rows of the blobs that nothing
+   else names, and condemns the files; then the epoch moves, then the files go, and what is kept to
+   be resumed of them. A crash before the commit leaves all of it, one behind it what the next start
+   removes. So what was purged is fetched anew. A pin does not stop it.
+2. A blob that another key names stays, as does one that somebody holds: who asks for the purged key
+   has that file hashed whole and named anew.
 3. Room is made in steps, so that nobody waits for the store's lock for long.
 
 Units: bytes as footprints; Unix seconds.
@@ -18,15 +19,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from mirror.errors import StoreError
 from mirror.store.budget import Budget, footprint
 from mirror.store.catalog import Catalog
-from mirror.store.changes import Changes
+from mirror.store.changes import Changes, Removed
 from mirror.store.holds import Holds
 from mirror.store.partials import Partials
 from mirror.store.repair import Repair
+from mirror.store.room import drop_rows
 from mirror.store.unneeded import UnneededBlob
 
 STEP_KEYS: Final = 500  # one durable commit; some 20 ms
@@ -47,6 +50,10 @@ class Evicting(Protocol):
     """`store.room.Room`."""
 
     def remove(self, digests: Sequence[bytes]) -> None: ...
+
+    def finish(self, chosen: Sequence[bytes], gone: Sequence[Removed]) -> None:
+        """Remove the files of what `room.drop_rows` dropped."""
+        ...
 
     def shrink(self, needed_bytes: int) -> bool:
         """Evict as the policy says; False: nothing (more) may go."""
@@ -118,22 +125,31 @@ class Purger:
         with self._lock:
             going = self.named(keys)
             if going.keys:
-                self._catalog.withdraw(list(going.keys))
-                self._remove_unnamed(going.digests)
+                chosen, gone = self._catalog.withdraw_with(
+                    going.keys, partial(self._drop_unnamed, going.digests)
+                )
+                if chosen:
+                    self._room.finish(chosen, gone)
             # A record of what an index that is being made anew does not know yet.
             self._catalog.remove_heads(frozenset(keys).difference(going.keys), durable=True)
             self._partials.drop_of(keys)
         return going
 
     def unnamed(self, after: bytes, limit: int) -> list[UnneededBlob]:
-        """Return the next blobs, by digest, that no key names and that are no coded form of one
-        that a key names. Raises StoreError."""
+        """Return the next blobs, by digest, that were let go (`unneeded`). Raises StoreError."""
         return self._catalog.index.unneeded.unnamed_after(after, limit)
 
     def remove_unnamed(self, digests: Sequence[bytes]) -> int:
         """Remove these as far as still no key names them; return the bytes. Raises StoreError."""
         with self._lock:
-            return self._remove_unnamed(digests)
+            unneeded = self._catalog.index.unneeded
+            found = (unneeded.unnamed(digest) for digest in digests)
+            going = [
+                each for each in found if each is not None and not self._holds.is_held(each.digest)
+            ]
+            if going:
+                self._room.remove([each.digest for each in going])
+        return sum(blob.freed_bytes for blob in going)
 
     def count_ended_absences(self, before_at: float) -> int:
         return self._catalog.index.unneeded.count_ended_absences(before_at)
@@ -163,16 +179,15 @@ class Purger:
     def used_bytes(self) -> int:
         return self._budget.used_bytes
 
-    def _remove_unnamed(self, digests: Iterable[bytes]) -> int:
-        unneeded = self._catalog.index.unneeded
-        found = (unneeded.unnamed(digest) for digest in digests)
-        # A held one is about to be named again.
-        going = [
-            each for each in found if each is not None and not self._holds.is_held(each.digest)
+    def _drop_unnamed(
+        self, digests: Iterable[bytes], changes: Changes
+    ) -> tuple[list[bytes], list[Removed]]:
+        chosen = [
+            blob.digest
+            for blob in changes.let_go(digests)
+            if not self._holds.is_held(blob.digest)  # it is about to be named again
         ]
-        if going:
-            self._room.remove([each.digest for each in going])
-        return sum(blob.freed_bytes for blob in going)
+        return chosen, drop_rows(changes, chosen)
 
     def _named_by_none_but(
         self, keys: Collection[str], digests: Iterable[bytes]

@@ -6,7 +6,11 @@ Rules:
 2. The first use after an arrival is the request that brought it: it moves the rank to its own
    time, and is no use by others yet.
 3. A blob of rank 0 is one that no key names any more, and goes first; nothing is remembered of it.
-4. Of ghosts there are as many as `GHOSTS_PER_BLOB` times the blobs, the latest evicted, and no more
+4. Ranks of a clock that was ahead do not last: each eviction brings back to the present the floor
+   and, of each class, up to `BOUND_ROWS` blobs that are said to be used in the future, from the
+   highest rank on. Ranks that frequent use gives too (`latest_rank_ms`) are left: they stay for a
+   few spans of the store.
+5. Of ghosts there are as many as `GHOSTS_PER_BLOB` times the blobs, the latest evicted, and no more
    than `GHOSTS_MAX`.
 
 Cost: an arrival two or three look-ups, a use one look-up and one row, a victim one row; nothing
@@ -21,12 +25,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import cast
 
 import apsw
 
 from mirror.store.budget import BLOB_OVERHEAD_BYTES, BLOCK_BYTES, footprint
-from mirror.store.classes import NUMBERS, OTHER
+from mirror.store.classes import CLASSES
 from mirror.store.eviction import (
     ONE_USE_MS,
     Arrival,
@@ -34,10 +39,12 @@ from mirror.store.eviction import (
     EvictionPolicy,
     Ghost,
     Standing,
+    latest_rank_ms,
 )
 from mirror.store.ranks_in_memory import GHOSTS_MIN, GHOSTS_PER_BLOB
 
 GHOSTS_MAX = 262_144  # about 30 MB of the index
+BOUND_ROWS = 128  # some 2 ms for all classes, and microseconds where no clock was wrong
 _FACT = "eviction"
 _COLDEST_OF_CLASS = (
     "SELECT digest, length, rank_ms, uses, used_at_ms FROM blob WHERE class = {} AND pinned = 0"
@@ -46,9 +53,18 @@ _COLDEST_OF_CLASS = (
 # One index serves classes and the whole: the coldest of each class, merged.
 _EACH_CLASS = [
     f"SELECT * FROM ({_COLDEST_OF_CLASS.format(number)})"  # noqa: S608 - constants
-    for number in (OTHER, *NUMBERS.values())
+    for number in CLASSES
 ]
 _COLDEST = " UNION ALL ".join(_EACH_CLASS) + " ORDER BY rank_ms, digest LIMIT ?3"
+_LOWEST = " UNION ALL ".join(
+    f"SELECT min(rank_ms) FROM blob WHERE class = {number} AND rank_ms > 0"  # noqa: S608
+    for number in CLASSES
+)
+_BEYOND = " UNION ALL ".join(
+    "SELECT * FROM (SELECT digest, used_at_ms FROM blob"  # noqa: S608
+    f" WHERE class = {number} AND rank_ms > ?1 ORDER BY rank_ms DESC LIMIT ?3)"
+    for number in CLASSES
+)
 _USED_BY_OTHERS = 2  # from so many uses on a blob is on probation no more
 
 
@@ -105,10 +121,25 @@ class Ranking:
         return [
             BlobUse(
                 digest=row[0], freed_bytes=footprint(row[1]), rank_ms=row[2],
-                used_at_ms=row[4],                is_on_probation=row[3] < _USED_BY_OTHERS,
+                used_at_ms=row[4], is_on_probation=row[3] < _USED_BY_OTHERS,
             )
             for row in typed
         ]  # fmt: skip
+
+    def bound(self, now_ms: int) -> None:
+        """Rank some blobs anew that a clock that was ahead has ranked (rule 4); mostly none."""
+        standing = self._standing()
+        if standing.floor_ms > now_ms:
+            lowest = [row[0] for row in self._run(_LOWEST) if row[0] is not None]
+            floor_ms = min(cast("list[int]", lowest), default=now_ms)
+            bounded = replace(standing, floor_ms=max(0, min(floor_ms, now_ms) - 1))
+            self._know(standing, bounded)
+            standing = bounded
+        self._run(
+            "UPDATE blob SET rank_ms = ?2, used_at_ms = min(used_at_ms, ?2)"  # noqa: S608
+            f" WHERE digest IN (SELECT digest FROM ({_BEYOND}) WHERE used_at_ms > ?2)",
+            latest_rank_ms(standing, now_ms), now_ms, BOUND_ROWS,
+        )  # fmt: skip
 
     def gone(self, victims: Sequence[BlobUse]) -> None:
         """Remember victims, which the same transaction removes."""

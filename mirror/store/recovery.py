@@ -98,8 +98,12 @@ def put_seen(changes: Changes, blob: BlobSeen) -> None:
 
 
 def note_need(index: Index, boot: str, need: Need) -> None:
-    """Say what is to be repaired, and that this boot of the kernel knows. Raises StoreError."""
-    with index.changing() as changes:
+    """Say what is to be repaired, and that this boot of the kernel knows. Raises StoreError.
+
+    Durable: a power cut that took this commit would take those behind it too, and leave the word of
+    the last close that everything is on the disk. Files would be there that nobody counts.
+    """
+    with index.changing(durable=True) as changes:
         changes.set_fact(_BOOT_FACT, boot)
         changes.set_fact(_NEED_FACT, need.value)
 

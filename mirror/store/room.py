@@ -146,15 +146,17 @@ class Room:
     def _remove(self, chosen: Sequence[bytes], victims: Sequence[BlobUse]) -> None:
         def change(changes: Changes) -> list[Removed]:
             changes.gone(victims)
-            removed = [changes.remove_blob(digest) for digest in chosen]
-            changes.doom(_digests(chosen, removed))
-            return removed
+            return drop_rows(changes, chosen)
 
         try:
             gone = self._catalog.commit(change)
         except StoreError:
             self._remove_files(chosen)  # rule 2: this frees what the second try needs
             gone = self._catalog.commit(change)
+        self.finish(chosen, gone)
+
+    def finish(self, chosen: Sequence[bytes], gone: Sequence[Removed]) -> None:
+        """Remove the files of what `drop_rows` dropped in a commit. Raises StoreError."""
         passed(Point.EVICT_COMMITTED)
         freed_bytes = sum(removed.freed_bytes for removed in gone)
         self._catalog.budget.store(-freed_bytes)
@@ -193,10 +195,12 @@ class Room:
 
         The caller holds the store's lock. Raises: StoreError.
         """
-        kept_bytes = self._catalog.budget.kept_bytes
+        budget = self._catalog.budget
+        kept_bytes = budget.kept_bytes
         if kept_bytes:
             self._partials.drop_kept(min(kept_bytes, needed_bytes))
-            return True
+            if budget.kept_bytes < kept_bytes:
+                return True
         victims = self._victims(needed_bytes) or self._victims(1)
         if victims:
             self.evict(victims)
@@ -219,8 +223,14 @@ class Room:
 
     def _coldest(self, only: int | None = None) -> Iterator[BlobUse]:
         """Yield what may go, coldest first; `only` of one class."""
-        # Here, because only here pins count: an index made anew meanwhile knows none.
-        self._catalog.commit(partial(Changes.pin, ranges=self._capacity.pins))
+        now_ms = self._catalog.now_ms()
+
+        def prepare(changes: Changes) -> None:
+            # Here, because only here pins count: an index made anew meanwhile knows none.
+            changes.pin(self._capacity.pins)
+            changes.bound_ranks(now_ms)
+
+        self._catalog.commit(prepare)
         last, limit = None, _FIRST_CANDIDATES
         while True:
             page = self._catalog.commit(
@@ -230,6 +240,13 @@ class Room:
             if len(page) < limit:
                 return
             last, limit = page[-1], min(4 * limit, _CANDIDATES_MAX)
+
+
+def drop_rows(changes: Changes, chosen: Sequence[bytes]) -> list[Removed]:
+    """Drop blobs with every key naming them, and condemn their files; `Room.finish` goes on."""
+    removed = [changes.remove_blob(digest) for digest in chosen]
+    changes.doom(_digests(chosen, removed))
+    return removed
 
 
 def _digests(chosen: Sequence[bytes], removed: Sequence[Removed]) -> list[bytes]:

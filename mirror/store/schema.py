@@ -11,7 +11,6 @@ Rules:
    `pin` holds the key ranges, half-open, that eviction leaves alone; `blob.pinned` follows it.
 6. `variant` says in which blob the coded form of a blob's content is; b"": coding does not pay. It
    is a function of the content, so no key, time or proof is in it, and a lost row is made again.
-
 7. `rank_ms` is the order of eviction, `ghost` what is remembered of victims (`ranking`).
 
 Units: times that end in `_ms` are Unix milliseconds, the others Unix seconds.
@@ -25,7 +24,7 @@ from typing import cast
 
 from mirror.store.entry import Attestation, Entry, NoVariant, Stored
 
-INDEX_VERSION = 7
+INDEX_VERSION = 8
 UNATTESTED_INODE = 0
 
 TABLES = """

@@ -125,10 +125,9 @@ class Store:
         with disk_errors(self._layout.quarantine):
             self._quarantine.load()
         self.quarantined.expire()
-        if need is Need.RESCAN:
-            catalog.announce_index()
-        else:  # the keeper before may have died between a withdrawal's commit and its epoch
-            catalog.bump_epoch()
+        # Always: an index that is made where there was none is another file too, and the keeper
+        # before may have died between a withdrawal's commit and its epoch.
+        catalog.announce_index()
         if swept:
             self._info("temps-swept", files=swept)
         self._repairs_later = repairs_later

@@ -1,8 +1,12 @@
-"""Questions to the index about what may be taken away: keys by prefix, blobs that no key names.
+"""Questions to the index about what may be taken away: keys by prefix, blobs that were let go.
 
 Rules:
-1. A coded form is needed as long as a key names its content.
-2. Pages go from key to key and digest to digest: memory does not grow with the store.
+1. A blob was let go when its last key was (`Changes`: its rank is 0). One that no key has named yet
+   is none: after a lost index the crates and archives that a rescan found are like that until they
+   are asked for, and would have to be fetched again.
+2. A coded form is needed as long as a key names its content.
+3. What is asked costs as much as what is found, not as what is stored: look-ups wait meanwhile.
+4. Pages go from key to key and digest to digest: memory does not grow with the store.
 
 Units: bytes as footprints; Unix seconds.
 Does not: change anything.
@@ -16,23 +20,30 @@ from dataclasses import dataclass
 from typing import cast
 
 from mirror.store.budget import footprint
+from mirror.store.classes import CLASSES
 from mirror.store.schema import prefix_end
 
-_UNNAMED = (
-    "SELECT b.digest, b.length FROM blob b WHERE {which}"
+_LET_GO = (
+    "SELECT b.digest, b.length FROM blob b WHERE b.rank_ms = 0 AND {which}"
     " AND NOT EXISTS (SELECT 1 FROM entry e WHERE e.digest = b.digest AND e.status = 200)"
     " AND NOT EXISTS (SELECT 1 FROM variant v JOIN entry e ON e.digest = v.digest"
     " WHERE v.blob = b.digest AND v.blob <> x'' AND e.status = 200)"
 )
-_UNNAMED_ONE = _UNNAMED.format(which="b.digest = ?")
-_UNNAMED_PAGE = _UNNAMED.format(which="b.digest > ?") + " ORDER BY b.digest LIMIT ?"
+_LET_GO_ONE = _LET_GO.format(which="b.digest = ?1")
+_PAGE_OF_CLASS = _LET_GO.format(which="b.class = {} AND b.digest > ?1") + " ORDER BY 1 LIMIT ?2"
+# Along the index of ranks, which begins with the class (rule 3).
+_EACH_CLASS = [
+    f"SELECT * FROM ({_PAGE_OF_CLASS.format(number)})"  # noqa: S608 - constants
+    for number in CLASSES
+]
+_LET_GO_PAGE = " UNION ALL ".join(_EACH_CLASS) + " ORDER BY 1 LIMIT ?2"
 
 Read = Callable[..., list[tuple[object, ...]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnneededBlob:
-    """A stored blob that no key names."""
+    """A stored blob that no key names any more."""
 
     digest: bytes
     freed_bytes: int
@@ -69,13 +80,13 @@ class Unneeded:
         return [cast("bytes", row[0]) for row in rows]
 
     def unnamed(self, digest: bytes) -> UnneededBlob | None:
-        """Return the blob if it is stored and not needed."""
-        rows = self._read(_UNNAMED_ONE, digest)
+        """Return the blob if it is stored and was let go."""
+        rows = self._read(_LET_GO_ONE, digest)
         return _blob(rows[0]) if rows else None
 
     def unnamed_after(self, digest: bytes, limit: int) -> list[UnneededBlob]:
-        """Return the next blobs that are not needed, by digest."""
-        return [_blob(row) for row in self._read(_UNNAMED_PAGE, digest, limit)]
+        """Return the next blobs that were let go, by digest."""
+        return [_blob(row) for row in self._read(_LET_GO_PAGE, digest, limit)]
 
     def ended_absences(self, before_at: float, limit: int) -> list[str]:
         """Return keys remembered as absent whose freshness ended before `before_at`."""

@@ -14,6 +14,7 @@ Runs in: supervisor.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -135,6 +136,8 @@ class Crew:
             drain_s=handed.drain_s,
             end_signal=handed.end_signal,
             phase=Phase(handed.phase),
+            # It served the former program; since when is not told.
+            ready_at=None if handed.phase == Phase.STARTING.value else handed.started_at,
             kill_at=handed.kill_at,
         )
         self._children[child.pid] = child
@@ -228,8 +231,12 @@ class Crew:
         return child
 
     def _free_slot(self) -> int:
+        """Raises: OSError while too many former workers still drain."""
         taken = {child.slot for child in self}
-        return next(slot for slot in range(self._seams.page.slots) if slot not in taken)
+        free = next((slot for slot in range(self._seams.page.slots) if slot not in taken), None)
+        if free is None:
+            raise OSError(errno.EAGAIN, "former workers that still drain hold every record")
+        return free
 
 
 def _ignore(_pid: int, _code: int) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mirror.supervisor.tls_context import Credentials
 
 KEEPER_LANE = -1
-STABLE_S = 10.0  # a life this long forgives earlier deaths
+STABLE_S = 10.0  # having served so long forgives earlier deaths
 RESTART_DELAYS_S = (0.0, 0.1, 0.25, 0.5, 1.0)  # the longest, too, is whole again within 2 s
 ALARM_DEATHS = 5  # in a row; from here on nobody would read each of them
 RELIEF_AFTER_S = 1.25  # a worker silent this long gets a successor, though it may recover
@@ -54,8 +54,13 @@ class Child:
     tls: Credentials | None = None  # that it accepts with; the keeper has none
     sockets_total: int = 0  # that it accepts on
     phase: Phase = Phase.STARTING
+    ready_at: float | None = None
     kill_at: float | None = None
     is_killed: bool = False
+
+    def has_served_long(self, now: float) -> bool:
+        """Whether it is well. Starting does not count: one may take its time and end right then."""
+        return self.ready_at is not None and now - self.ready_at >= STABLE_S
 
     @property
     def name(self) -> str:
@@ -96,9 +101,14 @@ class Post:
     def is_filled(self) -> bool:
         return self.child is not None and self.child.phase is Phase.READY
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether who fills it was told to end and has no successor: a keeper."""
+        return self.child is not None and self.child.phase is Phase.DRAINING
+
     def note_death(self, child: Child, now: float) -> float:
         """Forget the dead child and return the delay until its restart."""
-        self.deaths = 1 if now - child.started_at >= STABLE_S else self.deaths + 1
+        self.deaths = 1 if child.has_served_long(now) else self.deaths + 1
         delay_s = RESTART_DELAYS_S[min(self.deaths, len(RESTART_DELAYS_S)) - 1]
         self.child = None
         self.restart_at = now + delay_s
@@ -109,7 +119,7 @@ class Post:
         child = self.child
         if self.deaths < ALARM_DEATHS or child is None or child.phase is not Phase.READY:
             return False
-        if now - child.started_at < STABLE_S:
+        if not child.has_served_long(now):
             return False
         self.deaths = 0
         return True

@@ -264,7 +264,7 @@ class Supervisor:
     def _notice_ready(self, now: float) -> None:
         for child in self._crew:
             if child.phase is Phase.STARTING and self._crew.is_ready(child):
-                child.phase = Phase.READY
+                child.phase, child.ready_at = Phase.READY, now
                 took_s = round(now - child.started_at, 3)
                 self._events.info(
                     "process-ready", name=child.name, child_pid=child.pid, took_s=took_s
@@ -368,6 +368,9 @@ class Supervisor:
     def _hand_over(self, now: float) -> None:
         """Let the program on disk take over, when its trial has passed and nobody is replaced."""
         if not self._succession.is_passed(now) or self._rolling or self._trial.is_running:
+            return
+        # The successor would start a keeper beside one that still holds the store.
+        if any(post.is_draining for post in self._all_posts()):
             return
         with self._signals.held_back() as late:
             for number in late:  # the successor would never hear of it

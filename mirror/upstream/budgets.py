@@ -43,6 +43,11 @@ class Pace:
         self._free_at = max(self._free_at, now) + amount / self._rate
         return wait_s
 
+    def give_back(self, amount: float) -> None:
+        """Return what was taken and not used: whoever asks next waits for so much less."""
+        if self._rate:
+            self._free_at -= amount / self._rate
+
     def wait_s(self, amount: float, now: float) -> float:
         """How long one that takes `amount` would wait."""
         if not self._rate:

@@ -67,6 +67,7 @@ class _Other(Generic[A]):
         self.scope: asyncio.Timeout | None = None
         self._second = second
         self._task: asyncio.Task[A] | None = None
+        self._is_awaited = False  # or left: its end is no news any more
         self._is_taken = False
 
     @property
@@ -83,17 +84,21 @@ class _Other(Generic[A]):
     async def answer(self) -> A:
         if self._task is None:
             raise ValueError("there is no second request")
+        self._is_awaited = True
+        answer = await self._task
+        # Only here: who waits may be cancelled in the very turn in which the answer comes.
         self._is_taken = True
-        return await self._task
+        return answer
 
     def leave(self) -> None:
         """Cancel it, and release an answer that nobody took."""
+        self._is_awaited = True
         if self._task is not None and not self._is_taken:
             self._task.cancel()
             self._task.add_done_callback(_release)
 
     def _ended(self, task: asyncio.Task[A]) -> None:
-        if _has_answer(task) and not self._is_taken and self.scope is not None:
+        if _has_answer(task) and not self._is_awaited and self.scope is not None:
             self.scope.reschedule(asyncio.get_running_loop().time())
 
 

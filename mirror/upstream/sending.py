@@ -134,7 +134,11 @@ class Sender:
             )
         if wait_s:
             self._reports.tally.add("upstream_waits")
-            await asyncio.sleep(wait_s)
+            try:
+                await asyncio.sleep(wait_s)
+            except asyncio.CancelledError:
+                limits.requests.give_back(1)  # nobody was asked
+                raise
 
     def _hedge(
         self, member: Member, others: Iterable[Member], ask: Ask, attempt: int

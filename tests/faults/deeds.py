@@ -214,9 +214,8 @@ class Withdrawal(IndexChange):
 class Purge(Deed):
     """The operator's verb: acknowledged, it holds, whatever dies afterwards.
 
-    A purge that died may have taken the name and left the file without one: then there is nothing
-    left to purge, and who asks has that file hashed and named anew. A worker that answers without
-    the index would be one that was never told.
+    A purge that died behind its commit has nothing left to purge; the next start removes the file.
+    A worker that answers without the index would be one that was never told.
     """
 
     def __init__(self, edge: FaultEdge, upstream: SimulatorProcess) -> None:

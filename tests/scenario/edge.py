@@ -154,6 +154,11 @@ class Edge:
 
     # Looking
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the mirror is started with, beyond its file."""
+        return dict(self._settings)
+
     def status(self) -> dict[str, Any]:
         """Return what `rust-mirror status --json` prints."""
         command = [sys.executable, "-m", "mirror", "status", "--json"]

@@ -96,7 +96,8 @@ def test_a_mirror_that_is_away_is_told(runner: Runner) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        ([], 2, "say --client"),
+        (["--lockfile", "Cargo.lock"], 2, "go with --client"),
+        (["--client", "--set", "store.budget=1GiB"], 2, "not with --client"),
         (["--client", "--offline", "--lockfile", "x"], 2, "--offline forbids"),
         (["--client", "--lockfile", "absent"], 1, "No such file"),
         (["--client", "--mirror", "mirror.example"], 1, "http:// or https:// URL"),

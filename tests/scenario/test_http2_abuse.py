@@ -25,7 +25,7 @@ from tests.scenario.upstream_objects import fresh_archive
 
 SETTINGS = {"serve.workers": "1", "serve.write_timeout": "2s"}
 FRAMES = 10_000
-MAX_CPU_S = 1.0
+MAX_CPU_S = 2.0  # most floods take 0.3 s; the neighbour has its share in it, more on a busy machine
 MAX_GROWTH_BYTES = 16 << 20
 CHUNK_FRAMES = 250
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -15,6 +15,9 @@ import pytest
 
 from mirror.child import CONTROL_SOCKET
 from mirror.simulator.process import SimulatorProcess
+from mirror.store.points import Point
+from tests.faults.board import Victim
+from tests.faults.fault_edge import FaultEdge
 from tests.scenario.body_checker import known, pinned_to_each_worker, warmed
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import fetch
@@ -206,3 +209,44 @@ def test_purge_outlives_a_crash_of_everything_and_a_lost_index(
         assert fetch(edge.port, index_file).status == 200
         assert count_of(upstream, archive.key)["bytes"] == archive.length
         assert count_of(upstream, f"index:{index_file.removeprefix('/index')}")["requests"] == 1
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("victim", [Victim.KEEPER, Victim.ALL], ids=lambda victim: victim.value)
+def test_purge_that_died_behind_its_commit_is_done_and_what_it_took_is_fetched_anew(
+    victim: Victim, tmp_path: Path, upstream: SimulatorProcess
+) -> None:
+    with FaultEdge(tmp_path, upstream) as edge:
+        [archive] = warmed(edge, 300_000)
+        upstream.control.reset_counts()
+        edge.strike(Point.PURGE_COMMITTED, victim)
+        wish = {"names": [[archive.key]], "dry_run": False}
+        assert edge.tell("/purge", wish) == {}
+        assert edge.is_struck
+        edge.come_back(victim)
+        # What is not acknowledged is said again; until then workers may not know of it.
+        wait_until(lambda: "result" in edge.tell("/purge", wish), "the purge is acknowledged")
+        assert known(archive).is_told_right(fetch(edge.port, archive.path))
+        assert count_of(upstream, archive.key)["bytes"] == archive.length
+
+
+@pytest.mark.full
+def test_gc_after_a_lost_index_takes_nothing_that_would_be_fetched_again(
+    tmp_path: Path, upstream: SimulatorProcess
+) -> None:
+    with Edge(tmp_path, upstream) as edge:
+        archives = warmed(edge, 300_000, 20_000)
+        assert fetch(edge.port, CRATE).status == 200
+        wait_until(lambda: "hit" in fetch(edge.port, CRATE).cache_status, "the crate is stored")
+    for path in edge.store.glob("index.db*"):
+        path.unlink()
+    upstream.control.reset_counts()
+    with edge:
+        wait_until(lambda: bool(edge.named("index-rescanned")), "the rescan is over")
+        status, sums, error = command(edge, "gc", "--yes")
+        assert (status, sums["unnamed_blobs"]) == (0, 0), error
+        assert fetch(edge.port, CRATE).status == 200
+        for archive in archives:
+            assert known(archive).is_told_right(fetch(edge.port, archive.path))
+            assert count_of(upstream, archive.key)["bytes"] == 0
+        assert count_of(upstream, f"crates:{CRATE}")["bytes"] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -15,6 +17,7 @@ import pytest
 
 import mirror
 from mirror.simulator.process import SimulatorProcess
+from mirror.supervisor.upgrade import TRIAL_FLAG
 from tests.scenario.body_checker import known, warmed
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Client, Reply, fetch
@@ -130,6 +133,8 @@ def test_upgrade_refuses_and_resets_no_connection(
         tmp_path / "edge", upstream, settings=settings, environment=program.environment
     ) as edge:
         warm = [known(archive) for archive in warmed(edge, 2_000, 100_000, 3_000_000)]
+        edge.send(signal.SIGTTIN)  # a lane beyond the configured number is handed over too
+        wait_until(lambda: len(edge.pids()) == 4, "there are three workers")
         supervisor, before = edge.process.pid, set(edge.pids().values())
         downloads = stalled_downloads(edge, upstream, 3)
         program.release()
@@ -148,6 +153,7 @@ def test_upgrade_refuses_and_resets_no_connection(
         assert visitors.complaints == []
         assert edge.process.pid == supervisor
         wait_until(lambda: before.isdisjoint(edge.pids().values()), "the former ones have drained")
+        assert len(edge.pids()) == 3, "as many as the configuration says"
         assert fetch(control_port, "/version").content.count(NEXT.encode()) == 1
         assert edge.named("taking-over")[0]["drains_first"] is False
         assert edge.own_faults() == []
@@ -157,29 +163,18 @@ def test_upgrade_refuses_and_resets_no_connection(
     assert edge.process.returncode == 0
 
 
-REFUSED = (
-    ("serve/worker.py", "import asyncio\n", "import\n", "SyntaxError"),
-    ("fill/filler.py", "import asyncio\n", "import no_such_module\n", "no_such_module"),
-    ("store/layout.py", "store 1", "store 22", "store 22"),
-    ("supervisor/handover.py", "VERSION = 1", "VERSION = 22", "version 22"),
-)
-
-
 def test_version_that_cannot_take_over_changes_nothing(edge: Edge, program: Program) -> None:
+    """What else is refused: `tests/unit/test_app_upgrade.py`, `tests/unit/supervisor`."""
     before = edge.pids()
     program.release()
-    for number, (file, old, new, words) in enumerate(REFUSED, 1):
-        program.change(file, old, new)
-        assert words in refusal(edge, number)
-        program.change(file, new, old)
+    fault = ("fill/filler.py", "import asyncio\n", "import no_such_module\n")
+    program.change(*fault)
+    assert "no_such_module" in refusal(edge, 1)
+    program.change(fault[0], fault[2], fault[1])
     edge.write_file("[serve]\nno_such_key = 1\n")
-    assert "no_such_key" in refusal(edge, len(REFUSED) + 1)
+    assert "no_such_key" in refusal(edge, 2)
     assert edge.pids() == before
     assert fetch(edge.port, "/livez").status == 200
-    edge.write_file("")
-    edge.events[:] = [event for event in edge.events if event["event"] != "upgrade-refused"]
-    upgrade(edge)
-    assert edge.named("upgraded")[0]["version"] == NEXT
 
 
 def refusal(edge: Edge, count: int) -> str:
@@ -257,20 +252,36 @@ def test_signals_that_come_during_an_upgrade_are_taken_after_it(
     assert edge.own_faults() == []
 
 
-def test_lane_beyond_the_configured_number_keeps_its_connections(
-    edge: Edge, program: Program
-) -> None:
-    """More lanes than configured are handed over too; their sockets are served by the last lane."""
-    [warm] = warmed(edge, 100_000)
-    edge.send(signal.SIGTTIN)
-    wait_until(lambda: len(edge.pids()) == 4, "there are three workers")
+def trial_runs(edge: Edge) -> list[int]:
+    """Return the children of the supervisor that try another version."""
+    children = Path(f"/proc/{edge.process.pid}/task/{edge.process.pid}/children").read_text()
+    found = []
+    for pid in map(int, children.split()):
+        with contextlib.suppress(OSError):
+            if TRIAL_FLAG.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def test_upgrade_waits_for_the_keeper_that_another_one_drains(edge: Edge, program: Program) -> None:
+    """Else its successor would start one beside the one that still holds the store."""
+    keeper = edge.pids()["keeper"]
     program.release()
-    with Visitors(edge.port, [known(warm)], count=4) as visitors:
-        upgrade(edge)
-        seen = visitors.right_total
-        wait_until(lambda: visitors.right_total > seen + 100, "they are answered")
-    assert visitors.complaints == []
-    wait_until(lambda: len(edge.pids()) == 3, "as many as the configuration says")
+    edge.send(signal.SIGUSR2)
+    wait_until(lambda: bool(edge.named("process-drained")), "a worker is replaced")
+    os.kill(keeper, signal.SIGSTOP)
+    wait_until(lambda: len(edge.named("process-drained")) == 2, "the other one too")
+    edge.send(signal.SIGUSR2)
+    wait_until(lambda: bool(trial_runs(edge)), "the next one is tried")
+    wait_until(lambda: not trial_runs(edge), "its trial is over")
+    with contextlib.suppress(ProcessLookupError):  # a busy machine: its time to drain was over
+        os.kill(keeper, signal.SIGCONT)
+    wait_until(lambda: len(edge.named("upgrading")) == 2, "it gives way again")
+    wait_until(lambda: bool(edge.named("upgraded")), "all are the other version's")
+    told = [(event["event"], event.get("name")) for event in edge.events]
+    giving_way = [at for at, (event, _) in enumerate(told) if event == "upgrading"]
+    assert told.index(("process-drained", "keeper")) < giving_way[1]
+    assert edge.named("process-refused") == []
 
 
 def test_command_upgrades_and_says_which_version_runs(edge: Edge, program: Program) -> None:
@@ -278,10 +289,18 @@ def test_command_upgrades_and_says_which_version_runs(edge: Edge, program: Progr
         command = [sys.executable, "-m", "mirror", "upgrade", "--set", f"state.path={edge.state}"]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
+    def open_files() -> int:
+        return len(os.listdir(f"/proc/{edge.process.pid}/fd"))
+
     program.release()
-    done = run_command()
-    assert (done.returncode, done.stderr) == (0, "")
-    assert NEXT in done.stdout
+    for count in range(1, 3):
+        done = run_command()
+        assert (done.returncode, done.stderr) == (0, "")
+        assert NEXT in done.stdout
+        wait_until(lambda: len(edge.pids()) == 3, "the former ones have drained")
+        if count == 1:
+            before = open_files()
+    assert open_files() == before, "an upgrade leaves no descriptor behind"
     program.change("serve/worker.py", "import asyncio\n", "import\n")
     refusal = run_command()
     assert refusal.returncode == 1

@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 
 from mirror.config import Trust
+from mirror.errors import StoreError
 from mirror.fill.messages import Failed, StoredAnswer
 from mirror.fill.reproving import PINS_FACT
 from mirror.simulator.openpgp_signer import Signer
 from mirror.store.entry import former_key
+from mirror.store.store import Store
 from tests.unit.fill.keeper_world import World, inline, noise, sha256, sha256_file
 from tests.unit.fill.signed_channels import (
     DAY_1,
@@ -185,3 +187,35 @@ async def test_an_archive_of_an_unsigned_manifest_is_not_served_when_signatures_
         assert inline(await get(world, ARCHIVE)).content == BODY
         await world.restart()  # the mode is noted: what is proved stays
         assert world.stored("releases:" + ARCHIVE) is not None
+
+
+class UnreadableStore(Store):
+    """Its disk does not give the records of what it stores."""
+
+    def recover_all(self) -> None:
+        raise StoreError("heads", "Input/output error")
+
+
+async def test_what_could_not_be_read_at_a_start_is_judged_at_the_next(tmp_path: Path) -> None:
+    async with World(tmp_path, trust=signed_trust()) as world:
+        await filled(world)
+        pins = world.state.fact(PINS_FACT)
+        marks = (world.store.trust_mark(), world.state.fact("trust-mark"))
+        assert pins
+        assert all(marks)
+        await world.filler.aclose()
+        world.store.__class__ = UnreadableStore
+        fingerprints = (stranger().fingerprint,)
+        trust = msgspec.structs.replace(
+            Trust(), **signed_trust(release_key_fingerprints=fingerprints)
+        )
+        world.config = msgspec.structs.replace(world.config, trust=trust)
+        world.start()
+        await world.filler.reprove()
+        assert world.log.named("not-reproved")
+        assert absent(world, [head()])  # what is there is judged all the same
+        assert world.state.fact(PINS_FACT) == pins
+        assert (world.store.trust_mark(), world.state.fact("trust-mark")) == marks
+        await world.restart()
+        assert world.state.fact(PINS_FACT) != pins
+        assert world.state.fact("trust-mark") != marks[1]

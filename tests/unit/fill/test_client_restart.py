@@ -181,13 +181,17 @@ class TestGrowingAcrossARestart:
             await moved(body)
             assert body.state is FlightState.FAILED
 
-    async def test_a_pass_through_answer_ends_the_body(self, tmp_path: Path) -> None:
+    async def test_a_pass_through_answer_ends_the_body_so_that_it_is_asked_for_again(
+        self, tmp_path: Path
+    ) -> None:
         async with keeper_and_client(tmp_path) as (keeper, client, _):
             body = await grow(keeper, client, tmp_path / "partial", 100)
             stream = await self.restart(keeper)
             keeper.send(FrameType.ANSWER, stream, PassThroughAnswer(entry=entry(), length=10000))
             await moved(body)
             assert body.state is FlightState.FAILED
+            assert body.failure is not None
+            assert body.failure.is_unstored
             assert (await keeper.take(FrameType.CANCEL)).stream == stream
 
     async def test_no_keeper_in_time_ends_the_body(self, tmp_path: Path) -> None:

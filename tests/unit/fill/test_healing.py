@@ -98,6 +98,24 @@ async def test_upstream_away_is_told_and_the_next_request_fetches(tmp_path: Path
         assert world.stored(key("1.0.0")) is not None
 
 
+async def test_upstream_that_gives_wrong_bytes_is_not_asked_again_and_again(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        await fill(world, {"1.0.0": BODY})
+        world.crates.put(path("1.0.0"), OTHER)  # of the same length
+        async with healing(world) as (healer, count):
+            damage(world, BODY)
+            asked = len(world.crates.requests)
+            await scrub_all(world)
+            await healed(healer, 1)
+            await world.settled()
+            await scrub_all(world)  # nothing is left to condemn
+            assert (healer.failed_total, count.count, len(healer)) == (1, 0, 0)
+            assert [r.path for r in world.crates.requests[asked:]] == [path("1.0.0")]
+            assert world.log.named("digest-mismatch")
+            assert len(world.log.named("not-healed")) == 1
+            assert world.stored(key("1.0.0")) is None
+
+
 async def test_damaged_index_file_comes_back_too(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         await fill(world, {"1.0.0": BODY})

@@ -481,3 +481,18 @@ def test_calls_after_a_failure_do_nothing() -> None:
 )
 def test_parts_tell_their_state(subject: object, state: str) -> None:
     assert repr(subject) == state
+
+
+# Turns.
+
+
+def test_requests_beyond_a_turn_wait_and_keep_their_frames_together() -> None:
+    peer = Peer.connected()
+    frames = [part for number in (1, 3, 5) for part in (headers(number), rst(number))]
+    first = peer.session.receive(b"".join(frames), 0.0, most_requests=2)
+    assert [event.stream_id for event in first if isinstance(event, StreamReset)] == [1, 3]
+    assert "unread" in repr(peer.session)
+    more = peer.session.receive(headers(7), 0.0, most_requests=2)
+    assert [event.stream_id for event in more if isinstance(event, RequestReceived)] == [5, 7]
+    assert "unread" not in repr(peer.session)
+    assert peer.session.read_on(0.0) == []

@@ -12,7 +12,7 @@ from mirror import config
 from mirror.clock import SystemClock
 from mirror.config import ByteSize, Duration
 from mirror.errors import StoreError
-from mirror.jobs.scrub import PAGE_ROWS, Scrub
+from mirror.jobs.scrub import PAGE_ROWS, UNTOLD_SHOWN, Scrub
 from mirror.store.attesting import Verdict
 from mirror.store.entry import Attestation
 from mirror.store.scrubbing import Due
@@ -146,6 +146,17 @@ def test_what_cannot_be_told_is_left_and_told(many: ScriptedStore) -> None:
     assert many.checked_ms[b"0001"] == 0
     assert world.scrub.figures().pass_ended_at is None
     assert "not-scrubbed" in world.log.names()
+
+
+def test_what_cannot_be_told_is_not_tried_again_and_again() -> None:
+    """Such a file stays the oldest, and the scrub looks every second for what is due."""
+    store = ScriptedStore(2 * UNTOLD_SHOWN)
+    store.verdicts = {digest: StoreError("x", "may not be read") for digest in store.checked_ms}
+    world = World(store)
+    for _ in range(3):
+        world.scrub._round()
+    assert len(store.looked) == 2 * UNTOLD_SHOWN
+    assert world.log.names().count("not-scrubbed") == UNTOLD_SHOWN
 
 
 def test_nothing_is_read_sooner_than_every() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 
 from mirror.serve.crowd import Crowd, Idle
@@ -25,9 +26,9 @@ def test_the_one_idle_longest_goes_first() -> None:
     guests = [Guest(at) for at in (30.0, 10.0, 20.0)]
     idle: list[Idle] = list(guests)
     crowd = Crowd(8)
-    assert crowd.make_room(lambda: idle, 9, 1.0)
+    assert crowd.make_room(lambda: idle, 9)
     assert [guest.is_idle for guest in guests] == [True, False, True]
-    assert crowd.make_room(lambda: idle, 9, 1.0)
+    assert crowd.make_room(lambda: idle, 9)
     assert [guest.is_idle for guest in guests] == [True, False, False]
 
 
@@ -39,21 +40,34 @@ def test_they_are_looked_for_once_per_tick() -> None:
         looks.append(1.0)
         return []
 
-    assert [crowd.make_room(find, 9, at) for at in (1.0, 1.0, 1.0, 2.0)] == [False] * 4
+    assert not any(crowd.make_room(find, 9) for _ in range(3))
+    crowd.tick()
+    assert not crowd.make_room(find, 9)
     assert len(looks) == 2
+
+
+def test_connections_that_are_gone_are_held_no_longer_than_a_tick() -> None:
+    guests: list[Idle] = [Guest(1.0), Guest(2.0), Guest(3.0)]
+    gone = weakref.ref(guests[1])
+    crowd = Crowd(8)
+    assert crowd.make_room(lambda: list(guests), 9)
+    guests.clear()
+    assert gone() is not None
+    crowd.tick()
+    assert gone() is None
 
 
 def test_one_that_has_asked_meanwhile_stays() -> None:
     guests = [Guest(1.0), Guest(2.0)]
     crowd = Crowd(8)
-    assert crowd.make_room(lambda: list(guests), 9, 1.0)
+    assert crowd.make_room(lambda: list(guests), 9)
     guests[1].is_idle = False
-    assert not crowd.make_room(lambda: list(guests), 9, 1.0)
+    assert not crowd.make_room(lambda: list(guests), 9)
 
 
 def test_those_that_do_not_let_go_gain_nothing() -> None:
-    assert not Crowd(80).make_room(lambda: [Guest(1.0)], 91, 1.0)
-    assert Crowd(80).make_room(lambda: [Guest(1.0)], 90, 1.0)
+    assert not Crowd(80).make_room(lambda: [Guest(1.0)], 91)
+    assert Crowd(80).make_room(lambda: [Guest(1.0)], 90)
 
 
 def test_idle_connection_is_closed_for_another_and_a_busy_one_is_not(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from tests.unit.serve.fakes import (
 
 CONTENT = os.urandom(300_000)
 HELD = 65_536
+QUIET_S = 0.05  # long enough to see content that is sent too soon
+DEADLINE_S = 10.0
 
 
 class Flight:
@@ -109,16 +113,41 @@ async def begin(bench: Bench, *lines: str, line: str = "") -> tuple[Any, Any]:
 
 
 async def until(condition: Any) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("in vain")
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
-async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-    received = await read_all(reader)
+async def come(reader: asyncio.StreamReader, content_bytes: int, received: bytes = b"") -> bytes:
+    """Return an answer of which so much content is to come now, and no more; `received`: of it."""
+
+    def is_there(answer: bytes) -> bool:
+        return b"\r\n\r\n" in answer and len(parse_answer(answer).content) >= content_bytes
+
+    received = await _read_until(is_there, reader, received)
+    return received + await read_all(reader, QUIET_S)
+
+
+async def end(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, received: bytes = b""
+) -> bytes:
+    """Return an answer when it is complete, or cut; `received`: what has come of it before."""
+
+    def is_there(answer: bytes) -> bool:
+        return b"\r\n\r\n" in answer and parse_answer(answer).is_complete
+
+    received = await _read_until(is_there, reader, received)
     writer.close()
+    return received
+
+
+async def _read_until(
+    claim: Callable[[bytes], bool], reader: asyncio.StreamReader, received: bytes
+) -> bytes:
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(DEADLINE_S):
+            while not claim(received) and (piece := await reader.read(1 << 20)):
+                received += piece
     return received
 
 
@@ -134,13 +163,13 @@ async def test_head_comes_at_once_and_content_as_it_may(tmp_path: Path, length: 
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         flight.land(100_000)
-        received = head + await read_all(reader, 0.2)
+        received = await come(reader, 100_000, head)
         assert parse_answer(received).content == CONTENT[:100_000]
         flight.land(290_000)
-        received += await read_all(reader, 0.2)
+        received = await come(reader, len(CONTENT) - HELD, received)
         assert parse_answer(received).content == CONTENT[: len(CONTENT) - HELD]
         flight.verify()
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert answer.is_complete
         assert answer.content == CONTENT
         assert answer.fields["cache-status"] == "rust-mirror; fwd=uri-miss; stored"
@@ -156,15 +185,13 @@ async def test_failure_after_the_head_is_an_incomplete_message(tmp_path: Path, l
         reader, writer = await begin(bench)
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        received = await read_all(reader, 0.2)
+        received = await come(reader, len(CONTENT) - HELD)
         flight.fail()
-        received += await asyncio.wait_for(read_all(reader, 2), 3)
+        answer = parse_answer(await end(reader, writer, received))
         assert reader.at_eof() or reader.exception() is not None
-        answer = parse_answer(received)
         assert not answer.is_complete
-        assert len(answer.content) <= len(CONTENT) - HELD
+        assert len(answer.content) == len(CONTENT) - HELD
         assert flight.released == 1
-        writer.close()
 
 
 async def test_failure_before_the_head_is_a_status(tmp_path: Path) -> None:
@@ -201,7 +228,7 @@ async def test_http10_gets_nothing_before_all_is_verified(tmp_path: Path, length
         reader, writer = await begin(bench, line=f"GET {CRATE_TARGET} HTTP/1.0")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        assert await read_all(reader, 0.2) == b""
+        assert await read_all(reader, QUIET_S) == b""
         flight.verify()
         answer = parse_answer(await end(reader, writer))
         assert (answer.content, answer.fields["content-length"]) == (CONTENT, str(len(CONTENT)))
@@ -224,10 +251,10 @@ async def test_range_is_sent_as_it_lands(tmp_path: Path) -> None:
         reader, writer = await begin(bench, "Range: bytes=280000-289999")
         await until(lambda: flight.bodies)
         flight.land(285_000)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 5_000)
         assert parse_answer(received).content == CONTENT[280_000:285_000]
         flight.land(290_000)
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert (answer.status, answer.is_complete) == (206, True)
         assert answer.content == CONTENT[280_000:290_000]
         ask = bench.keeper.asked[0]
@@ -247,12 +274,11 @@ async def test_range_of_content_known_to_be_wrong_is_not_gone_on_with(
         reader, writer = await begin(bench, "Range: bytes=280000-289999")
         await until(lambda: flight.bodies)
         flight.land(285_000)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 5_000)
         flight.land(290_000)
         flight.fail(status)
-        answer = parse_answer(received + await read_all(reader, 2))
+        answer = parse_answer(await end(reader, writer, received))
         assert (answer.status, answer.is_complete) == (206, is_complete)
-        writer.close()
 
 
 WHOLE_RANGES = [
@@ -277,10 +303,10 @@ async def test_range_that_is_the_whole_is_withheld_as_a_whole(tmp_path: Path, ra
         reader, writer = await begin(bench, f"Range: {range_}")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        received = await read_all(reader, 0.2)
+        received = await come(reader, len(CONTENT) - HELD)
         assert len(parse_answer(received).content) == len(CONTENT) - HELD
         flight.verify()
-        assert parse_answer(received + await end(reader, writer)).is_complete
+        assert parse_answer(await end(reader, writer, received)).is_complete
 
 
 @pytest.mark.parametrize("range_", WHOLE_RANGES)
@@ -293,12 +319,11 @@ async def test_attack_wrong_content_is_never_a_complete_206_of_the_whole(
         reader, writer = await begin(bench, f"Range: {range_}")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        received = await read_all(reader, 0.2)
+        received = await come(reader, len(CONTENT) - HELD)
         flight.fail()
-        answer = parse_answer(received + await read_all(reader, 2))
+        answer = parse_answer(await end(reader, writer, received))
         assert (answer.status, answer.is_complete) == (206, False)
         assert len(answer.content) == len(CONTENT) - HELD
-        writer.close()
 
 
 async def test_range_that_ends_in_what_has_not_landed_waits_for_it(tmp_path: Path) -> None:
@@ -308,12 +333,11 @@ async def test_range_that_ends_in_what_has_not_landed_waits_for_it(tmp_path: Pat
         reader, writer = await begin(bench, "Range: bytes=299000-")
         await until(lambda: flight.bodies)
         flight.land(299_500)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 500)
         assert parse_answer(received).content == CONTENT[299_000:299_500]
         flight.fail()
-        answer = parse_answer(received + await read_all(reader, 2))
+        answer = parse_answer(await end(reader, writer, received))
         assert not answer.is_complete
-        writer.close()
 
 
 @pytest.mark.parametrize("range_", ["bytes=0-9", f"bytes=0-{len(CONTENT) - 1}"])
@@ -326,7 +350,7 @@ async def test_http10_range_gets_nothing_before_all_is_verified(
         reader, writer = await begin(bench, f"Range: {range_}", line=f"GET {CRATE_TARGET} HTTP/1.0")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        assert await read_all(reader, 0.2) == b""
+        assert await read_all(reader, QUIET_S) == b""
         flight.verify()
         answer = parse_answer(await end(reader, writer))
         assert (answer.status, answer.is_complete) == (206, True)
@@ -340,10 +364,9 @@ async def test_range_that_waited_for_a_bad_digest_is_a_status(tmp_path: Path) ->
         reader, writer = await begin(bench, "Range: bytes=0-9")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        assert await read_all(reader, 0.2) == b""
+        assert await read_all(reader, QUIET_S) == b""
         flight.fail()
-        assert parse_answer(await read_all(reader, 0.5)).status == 502
-        writer.close()
+        assert parse_answer(await end(reader, writer)).status == 502
 
 
 @pytest.mark.parametrize(
@@ -376,7 +399,7 @@ async def test_range_waits_for_the_digest_when_told_so(tmp_path: Path) -> None:
         reader, writer = await begin(bench, "Range: bytes=0-9")
         await until(lambda: flight.bodies)
         flight.land(len(CONTENT))
-        assert await read_all(reader, 0.2) == b""
+        assert await read_all(reader, QUIET_S) == b""
         flight.verify()
         assert parse_answer(await end(reader, writer)).content == CONTENT[:10]
 
@@ -442,8 +465,10 @@ async def test_connection_serves_the_next_request_after_a_followed_one(tmp_path:
         await until(lambda: flight.bodies)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: m\r\n\r\n")
         flight.verify()
-        first = parse_answer(await end(reader, writer))
-        assert (first.content, parse_answer(first.rest).content) == (CONTENT, b"live\n")
+        received = await come(reader, len(CONTENT))
+        first = parse_answer(received)
+        second = parse_answer(await end(reader, writer, first.rest))
+        assert (first.content, second.content) == (CONTENT, b"live\n")
 
 
 async def test_restarted_keeper_goes_on_in_the_same_file(tmp_path: Path) -> None:
@@ -453,7 +478,7 @@ async def test_restarted_keeper_goes_on_in_the_same_file(tmp_path: Path) -> None
         reader, writer = await begin(bench)
         await until(lambda: flight.bodies)
         flight.land(100_000)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 100_000)
         body = flight.bodies[0]
         resumed = GrowingAnswer(
             flight=2,
@@ -466,7 +491,7 @@ async def test_restarted_keeper_goes_on_in_the_same_file(tmp_path: Path) -> None
         )
         assert body.resume(resumed)
         flight.verify()
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert answer.is_complete
         assert answer.content == CONTENT
 
@@ -479,7 +504,7 @@ async def test_restarted_keeper_with_another_file_breaks_the_body(tmp_path: Path
         reader, writer = await begin(bench)
         await until(lambda: flight.bodies)
         flight.land(100_000)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 100_000)
         (tmp_path / "other").write_bytes(CONTENT)
         body = flight.bodies[0]
         resumed = GrowingAnswer(
@@ -492,7 +517,7 @@ async def test_restarted_keeper_with_another_file_breaks_the_body(tmp_path: Path
             collapsed=False,
         )
         body.resume(resumed)
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert not answer.is_complete
         assert len(answer.content) == 100_000
 
@@ -505,8 +530,8 @@ async def test_restarted_keeper_may_answer_inline_before_anything_was_sent(tmp_p
         await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
         body = flight.bodies[0]
         assert body.resume(InlineBody(entry=body.entry, outcome="hit", content=CONTENT))
-        received = await end(reader, writer)
-        answer = parse_answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + received)
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        answer = parse_answer(await end(reader, writer, head))
         assert answer.is_complete
         assert answer.content == CONTENT
 

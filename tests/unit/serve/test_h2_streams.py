@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mirror.config import Config
 from mirror.fill.messages import Ask, Failed
+from mirror.serve.h2_connection import TURN_REQUESTS
 from mirror.serve.h2_stream import TURN_BYTES
 from mirror.serve.h2_streams import LINGER_S
 from tests.http2_client import (
@@ -39,6 +40,7 @@ from tests.unit.serve.h2_client import (
     keep_both,
     until,
 )
+from tests.unit.serve.test_follow import CONTENT, Flight
 
 # Flow control and turns.
 
@@ -180,6 +182,31 @@ async def test_stream_whose_window_is_never_opened_is_reset(tmp_path: Path) -> N
             await client.until(lambda: peer.responses[stalled].is_over)
             assert peer.responses[stalled].reset_code == Codes.CANCEL
             assert_whole(await client.get(INDEX_TARGET), SMALL)
+
+
+async def test_stream_whose_window_was_opened_waits_for_its_fill(tmp_path: Path) -> None:
+    """The client has done its part: from then on it is the mirror that is late."""
+    async with running_worker(tmp_path, config_with(write_timeout=10.0)) as bench:
+        flight = Flight(tmp_path)
+        bench.keeper.script = flight.answer
+        peer = Peer(settings={Setting.INITIAL_WINDOW_SIZE: 1000})
+        async with connected(bench, peer) as client:
+            stream_id = peer.ask(CRATE_TARGET)
+            peer.stalled.add(stream_id)
+            client.send()
+            await until(lambda: bool(flight.bodies))
+            flight.land(1000)
+            await client.until(lambda: len(peer.responses[stream_id].content) == 1000)
+            await until(lambda: "1 held" in repr(h2_connection(bench)))
+            peer.stalled.clear()
+            peer.grant(stream_id, 1000)
+            client.send()
+            await until(lambda: "0 held" in repr(h2_connection(bench)))
+            bench.clock.advance(11)
+            bench.worker.tick()
+            flight.verify()
+            await client.until(lambda: peer.are_over)
+            assert_whole(peer.responses[stream_id], CONTENT)
 
 
 async def test_idle_connection_is_told_goodbye(tmp_path: Path) -> None:
@@ -338,3 +365,16 @@ async def test_idle_connection_says_goodbye_to_make_room_for_another(tmp_path: P
             assert (answer.status, answer.content) == (200, SMALL)
             await client.until_closed()
             assert client.peer.goaways == [(Codes.NO_ERROR, 1)]
+
+
+async def test_more_requests_than_fit_a_turn_are_all_answered(tmp_path: Path) -> None:
+    async with running_worker(tmp_path) as bench:
+        keep_both(bench)
+        async with connected(bench) as client:
+            await client.get(INDEX_TARGET)  # the dynamic table is given up
+            asked = [client.peer.responses[client.peer.ask(INDEX_TARGET)] for _ in range(100)]
+            assert len(asked) > 3 * TURN_REQUESTS
+            client.send()
+            await client.until(lambda: all(response.is_over for response in asked))
+            for response in asked:
+                assert_whole(response, SMALL)

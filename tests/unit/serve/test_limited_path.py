@@ -17,6 +17,8 @@ import pytest
 from mirror.config import Config, Limits
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask
+from mirror.store.entry import Stored
+from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 from tests.http2_client import Peer
 from tests.unit.serve.fakes import (
     CRATE_KEY,
@@ -181,6 +183,24 @@ async def test_large_file_by_a_learned_head_is_one_at_once(tmp_path: Path) -> No
         await until(lambda: at_once(bench) == 0)
         wire.writer.close()
         other.writer.close()
+
+
+async def test_large_file_is_under_way_before_its_head_has_left(tmp_path: Path) -> None:
+    """Else another worker, asked by whoever has read that head, lets one too many through."""
+    seen: list[int] = []
+    async with limited(tmp_path, PROXIED, client_streams=9) as bench:
+        open_blob = bench.reader.open_blob
+
+        def opened(stored: Stored) -> BlobFile | BlobMissing | BlobChanged:
+            seen.append(at_once(bench))
+            return open_blob(stored)
+
+        bench.reader.open_blob = opened  # type: ignore[method-assign]  # what comes before the head
+        wire = await Wire.of(bench, ONE)
+        for _ in range(4):
+            wire.ask(CRATE_TARGET)
+            assert await wire.status() == 200
+        assert seen == [1] * 4
 
 
 async def test_streams_of_one_connection_are_requests_at_once(tmp_path: Path) -> None:

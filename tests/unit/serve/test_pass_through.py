@@ -14,10 +14,9 @@ from tests.unit.serve.fakes import (
     CRATE_TARGET,
     make_entry,
     parse_answer,
-    read_all,
     running_worker,
 )
-from tests.unit.serve.test_follow import CONTENT, LENGTHS, begin, end, until
+from tests.unit.serve.test_follow import CONTENT, LENGTHS, begin, come, end, until
 
 
 class Passing:
@@ -64,9 +63,9 @@ async def test_aborted_pass_through_is_incomplete(tmp_path: Path, length: int) -
         bench.keeper.answer(passing.body)
         reader, writer = await begin(bench)
         passing.body.feed(CONTENT[:1000])
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 1000)
         passing.body.finish(Failed(status=502, reason="wrong digest"))
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert not answer.is_complete
 
 
@@ -76,9 +75,9 @@ async def test_nothing_is_sent_behind_the_announced_length(tmp_path: Path) -> No
         bench.keeper.answer(passing.body)
         reader, writer = await begin(bench)
         passing.body.feed(CONTENT[:900])
-        received = await read_all(reader, 0.1)
+        received = await come(reader, 900)
         passing.body.feed(CONTENT[900:1500])
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert answer.content == CONTENT[:900]
         assert not answer.is_complete
         assert passing.released

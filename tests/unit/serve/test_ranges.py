@@ -27,7 +27,7 @@ from tests.unit.serve.fakes import (
 )
 from tests.unit.serve.slow_client import SlowClient
 from tests.unit.serve.test_follow import CONTENT as GROWING
-from tests.unit.serve.test_follow import HELD, Flight, begin, end, until
+from tests.unit.serve.test_follow import HELD, QUIET_S, Flight, begin, come, end, until
 
 SMALL, LARGE = os.urandom(1_000), os.urandom(1_000_003)
 PART_HEAD_BYTES = 200
@@ -229,14 +229,14 @@ async def test_parts_are_sent_as_far_as_their_bytes_have_landed(tmp_path: Path) 
         reader, writer = await begin(bench, "Range: bytes=100000-199999,0-9,250000-")
         await until(lambda: flight.bodies)
         flight.land(150_000)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 50_000)
         assert parse_answer(received).content.endswith(GROWING[100_000:150_000])
         flight.land(200_000)
-        received += await read_all(reader, 0.2)
+        received = await come(reader, 100_000, received)
         # The head of the part that waits has come; nothing of the part.
         assert parse_answer(received).content.endswith(b"bytes 250000-299999/300000\r\n\r\n")
         flight.verify()
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert answer.is_complete
         assert parts_of(answer) == [
             (100_000, GROWING[100_000:200_000]),
@@ -258,12 +258,11 @@ async def test_attack_wrong_content_is_never_complete_in_parts_that_are_the_whol
         reader, writer = await begin(bench, f"Range: {value}")
         await until(lambda: flight.bodies)
         flight.land(len(GROWING))
-        received = await read_all(reader, 0.2)
+        received = await come(reader, len(GROWING) - HELD)
         flight.fail()
-        answer = parse_answer(received + await read_all(reader, 2))
+        answer = parse_answer(await end(reader, writer, received))
         assert (answer.status, answer.is_complete) == (206, False)
         assert len(answer.content) <= len(GROWING) - HELD + 2 * PART_HEAD_BYTES
-        writer.close()
 
 
 async def test_parts_wait_for_the_digest_when_told_so(tmp_path: Path) -> None:
@@ -274,7 +273,7 @@ async def test_parts_wait_for_the_digest_when_told_so(tmp_path: Path) -> None:
         reader, writer = await begin(bench, "Range: bytes=0-9,20-29")
         await until(lambda: flight.bodies)
         flight.land(len(GROWING))
-        assert await read_all(reader, 0.2) == b""
+        assert await read_all(reader, QUIET_S) == b""
         flight.verify()
         answer = parse_answer(await end(reader, writer))
         assert parts_of(answer) == [(0, GROWING[:10]), (20, GROWING[20:30])]
@@ -315,9 +314,8 @@ async def test_failure_within_a_part_is_an_incomplete_message(tmp_path: Path) ->
         reader, writer = await begin(bench, "Range: bytes=0-9,1000-2000")
         await until(lambda: flight.bodies)
         flight.land(1_500)
-        received = await read_all(reader, 0.2)
+        received = await come(reader, 510)
         flight.fail()
-        answer = parse_answer(received + await read_all(reader, 2))
+        answer = parse_answer(await end(reader, writer, received))
         assert (answer.status, answer.is_complete) == (206, False)
         assert answer.content.endswith(GROWING[1_000:1_500])
-        writer.close()

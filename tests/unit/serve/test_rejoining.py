@@ -64,6 +64,17 @@ async def grown_again(_: Bench, path: Path) -> Reply:
     return body
 
 
+async def grown_until_its_keeper_was_lost(_: Bench, path: Path) -> Reply:
+    """The next keeper has it verified in memory; the former's file is there, and is not it."""
+    (path / "second").mkdir()
+    flight = Flight(path / "second")
+    body = await flight.answer(Ask(purpose=Purpose.FETCH, key=CRATE_KEY))
+    (path / "second" / "flight").write_bytes(CONTENT[:-1] + b"!")
+    answer = InlineBody(entry=body.entry, outcome="hit", content=CONTENT)
+    asyncio.get_running_loop().call_soon(body.resume, answer)
+    return body
+
+
 async def broken_off(_: Bench, __: Path) -> Reply:
     passing = Passing(len(CONTENT))
     passing.body.feed(CONTENT[:250_000])
@@ -99,14 +110,16 @@ async def answered(
         flight._move()
         received = await reader.readexactly(1000)
         flight.leave()
-        answer = parse_answer(received + await end(reader, writer))
+        answer = parse_answer(await end(reader, writer, received))
         assert flight.released == 1
         assert len(bench.keeper.asked) == 2
         return answer, bench.count(ContentClass.CRATE, Outcome.MISS)[1]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("second", [passed_through, stored, inline, grown_again])
+@pytest.mark.parametrize(
+    "second", [passed_through, stored, inline, grown_again, grown_until_its_keeper_was_lost]
+)
 async def test_a_body_that_the_disk_gave_up_under_arrives_whole(
     tmp_path: Path, second: Second, length: int
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from mirror.store.eviction import (
     HALF_LIFE,
+    ONE_USE_MS,
     PROBATION_MAX,
     PROBATION_START,
     Arrival,
@@ -18,6 +19,7 @@ from mirror.store.eviction import (
     LeastRecentlyUsed,
     Placed,
     Standing,
+    latest_rank_ms,
     policy_in_force,
 )
 
@@ -165,3 +167,18 @@ def test_by_recency_the_rank_is_the_last_use() -> None:
     assert policy.place(SPAN, arrival) == Placed(rank_ms=5, standing=SPAN)
     assert policy.rank_of_use(SPAN, 3, 7) == 7
     assert policy.after_eviction(SPAN, NOW_MS) == SPAN
+
+
+def test_uses_as_dense_as_they_count_stay_below_the_latest_rank() -> None:
+    standing = Standing(floor_ms=NOW_MS - 3_600_000)  # a half-life of 12 minutes
+    rank_ms = now_ms = NOW_MS
+    for _ in range(2000):
+        rank_ms = IN_FORCE.rank_of_use(standing, rank_ms, now_ms)
+        assert rank_ms <= latest_rank_ms(standing, now_ms) + ONE_USE_MS
+        now_ms += ONE_USE_MS
+    ahead_ms, latest_ms = rank_ms - now_ms, latest_rank_ms(standing, now_ms) - now_ms
+    assert ahead_ms > 0.75 * latest_ms  # a bound that is near
+
+
+def test_latest_rank_of_a_floor_in_the_future_is_the_present() -> None:
+    assert latest_rank_ms(Standing(floor_ms=NOW_MS + DAY_MS), NOW_MS) - NOW_MS <= 1

@@ -17,7 +17,7 @@ from mirror.store.connections import DatabaseDamagedError
 from mirror.store.entry import Attestation, Entry
 from mirror.store.index import Index
 from mirror.store.knowledge import pack
-from mirror.store.schema import entry_of_row, entry_row, prefix_end
+from mirror.store.schema import INDEX_VERSION, TABLES, entry_of_row, entry_row, prefix_end
 from mirror.store.state import StateDatabase
 from tests.unit.store.bench import absence_of, entry_of, sha256
 
@@ -156,3 +156,9 @@ def test_facts_of_the_state_survive_and_schema_versions_are_checked(tmp_path: Pa
     again.close()
     with pytest.raises(StoreError, match="schema version 9"):
         StateDatabase.open(path)
+
+
+def test_tables_change_only_together_with_their_version() -> None:
+    """Under its former number a mirror would open an index that lacks what it asks for."""
+    known = {8: "3038e962bdb1317a"}
+    assert known.get(INDEX_VERSION) == sha256(TABLES.encode()).hex()[:16]

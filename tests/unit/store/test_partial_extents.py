@@ -1,4 +1,4 @@
-"""Temps written out of order: the prefix is hashed once, extents join it, a crash keeps the prefix.
+"""Temps written out of order: each byte is hashed once, extents join, a crash keeps the prefix.
 
 Whatever the order, what is read is what was written, and the digest is that of the prefix.
 """
@@ -80,7 +80,7 @@ def test_any_order_gives_the_same_bytes_and_the_digest_of_the_prefix(
         there.update(range(start, min(start + size, LENGTH)))
         if data.draw(st.booleans()) or size == LENGTH:
             while partial.absorb(step):
-                assert partial.ahead
+                assert len(tapped) < partial.landed
             prefix = next((at for at in range(LENGTH + 1) if at not in there), LENGTH)
             assert partial.landed == prefix
         assert partial.digest() == hashlib.sha256(SMALL[: partial.landed]).digest()

@@ -12,7 +12,7 @@ import pytest
 
 from mirror.config import ByteSize
 from mirror.errors import StoreError
-from mirror.store.budget import footprint
+from mirror.store.budget import Budget, footprint
 from mirror.store.partial import Partial, PartialRecord, Resumable, usable_prefix
 from mirror.store.partials import KEEP_S
 from mirror.store.store import Store
@@ -216,6 +216,37 @@ def test_a_beginning_that_fails_leaves_the_kept_temp_counted(
     assert len(kept) == 1
 
 
+class GreedyLock:
+    """The budget's lock; whoever waits for it takes all the room that there is as it opens."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._is_taking = False
+        self.taken_bytes = 0
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        room = self._budget.budget_bytes - self._budget.used_bytes
+        if room > 0 and not self._is_taking:
+            self._is_taking = True
+            assert self._budget.take(room, 1 << 40)
+            self.taken_bytes += room
+            self._is_taking = False
+
+
+def test_the_room_of_a_temp_that_is_kept_is_never_promised_to_another(store: Store) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    greedy = GreedyLock(store._budget)
+    store._budget.lock = greedy  # type: ignore[assignment] # the part of a lock that is used
+    store.abandon(partial, True)
+    assert greedy.taken_bytes > 0
+    assert store.resumable("releases:/a", DIGEST) is not None
+    assert store.used_bytes == store.budget_bytes
+
+
 def test_one_flight_per_temp(store: Store) -> None:
     partial = _begin(store)
     before = store.used_bytes
@@ -244,15 +275,54 @@ def test_a_partial_that_was_let_go_takes_and_gives_nothing(store: Store) -> None
     assert repr(partial) == "<Partial releases:/a 0/5000 closed>"
 
 
-def test_a_prefix_that_cannot_be_read_begins_anew(
-    store: Store, bench: Bench, files: FaultFiles
+@pytest.mark.parametrize("use", [lambda p: p.absorb(100), lambda p: p.digest()])
+def test_a_prefix_that_cannot_be_read_goes_and_the_next_flight_begins_anew(
+    store: Store, files: FaultFiles, use: Callable[[Partial], object]
 ) -> None:
     partial = _begin(store)
     partial.write(BODY[:3000])
     store.abandon(partial, True)
     files.damaged.add(partial.path)
     again = _begin(store)
-    assert again.landed == 0
+    with pytest.raises(StoreError):
+        use(again)
+    store.abandon(again, True)
+    files.damaged.clear()
+    assert store.resumable("releases:/a", sha256(BODY)) is None
+    anew = _begin(store)
+    assert anew.landed == 0
+    store.abandon(anew, False)
+    assert store.used_bytes == 0
+
+
+def test_what_is_resumed_is_there_at_once_and_hashed_while_the_rest_lands(store: Store) -> None:
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    again = _begin(store)
+    tapped = bytearray()
+    again.tap(tapped.extend)
+    assert (again.landed, bytes(tapped)) == (3000, b"")
+    again.write(BODY[3000:4000])
+    assert again.absorb(1000)
+    assert (again.landed, bytes(tapped)) == (4000, BODY[:1000])
+    assert not again.absorb(3000)
+    again.write(BODY[4000:])
+    assert bytes(tapped) == BODY  # behind the hashed prefix nothing is read again
+    [stored] = store.publish(again, [entry_of("releases:/a", BODY)])
+    assert Path(store.blob_path(stored.entry.digest)).read_bytes() == BODY
+
+
+def test_a_resumed_prefix_that_was_damaged_is_found_by_the_digest(store: Store) -> None:
+    """Nothing else looks at its bytes again."""
+    partial = _begin(store)
+    partial.write(BODY[:3000])
+    store.abandon(partial, True)
+    Path(partial.path).write_bytes(b"x" + BODY[1:3000])
+    again = _begin(store)
+    again.write(BODY[3000:])
+    assert again.landed == 5000
+    assert again.digest() == sha256(b"x" + BODY[1:])
     store.abandon(again, False)
 
 

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
+from mirror.store import points
 from mirror.store.budget import footprint
 from mirror.store.partials import KEEP_S
+from mirror.store.points import Point
 from mirror.store.purging import STEP_KEYS
 from mirror.store.store import Store
-from tests.unit.store.bench import Bench, absence_of, contents_of, entry_of, put, sha256
+from mirror.store.unneeded import _LET_GO_PAGE
+from tests.faults.files import DeadProcessError, FaultFiles
+from tests.unit.store.bench import (
+    Bench,
+    absence_of,
+    contents_of,
+    end_process,
+    entry_of,
+    publish,
+    put,
+    sha256,
+)
+from tests.unit.store.steps import check_accounts
+
+PURGE_POINTS = (
+    Point.PURGE_BEHEADED,
+    Point.PURGE_COMMITTED,
+    Point.PURGE_TOLD,
+    Point.EVICT_COMMITTED,
+    Point.EVICT_UNLINKED,
+    Point.EVICT_FORGOTTEN,
+)
 
 
 def test_purged_keys_and_their_files_go_and_the_epoch_moves(bench: Bench, store: Store) -> None:
@@ -48,6 +73,39 @@ def test_coded_forms_go_with_their_content(bench: Bench, store: Store) -> None:
     assert store.purger.purge(["a"]).blobs == 2
     assert bench.blob_files() == {}
     assert store.used_bytes == 0
+
+
+@pytest.mark.parametrize("point", PURGE_POINTS, ids=lambda point: point.value)
+def test_purge_that_dies_leaves_all_of_it_or_a_key_that_is_fetched_anew(
+    point: Point, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = FaultFiles()
+    dying: Store | None = bench.open(files)
+    assert dying is not None
+    put(dying, "a", b"content")
+    dying.variants.put({sha256(b"content"): b"form"})
+    fired: list[Point] = []
+
+    def die(at: Point) -> None:
+        if at is point and not fired:
+            fired.append(at)
+            files.bury()
+            raise DeadProcessError
+
+    monkeypatch.setattr(points, "on_passed", die)
+    with pytest.raises(DeadProcessError):
+        dying.purger.purge(["a"])
+    dying = None
+    end_process(None, files)
+    assert fired == [point]
+    store = bench.open()
+    is_gone = point is not Point.PURGE_BEHEADED
+    assert (store.lookup("a") is None) == is_gone
+    assert len(bench.blob_files()) == (0 if is_gone else 2)
+    adopted = store.adopt(sha256(b"content"), entry_of("a", b"content"))
+    assert (adopted is None) == is_gone  # None: upstream is asked
+    check_accounts(bench, store)
+    store.close()
 
 
 def test_absence_is_purged(bench: Bench, store: Store) -> None:
@@ -115,6 +173,43 @@ def test_unnamed_blobs_are_found_and_removed_and_needed_forms_are_not(
     assert set(bench.blob_files()) == {
         sha256(each).hex() for each in (b"content", b"form", b"orphan2")
     }
+
+
+def test_blobs_that_a_lost_index_left_without_names_are_not_collected(bench: Bench) -> None:
+    store = bench.open()
+    publish(store, "crates:/a", b"content")  # its index file states the digest: no record
+    store.close()
+    os.unlink(bench.layout.index)
+    store = bench.open()
+    assert store.lookup("crates:/a") is None
+    assert store.purger.unnamed(b"", 10) == []
+    assert store.purger.remove_unnamed([sha256(b"content")]) == 0
+    assert store.adopt(sha256(b"content"), entry_of("crates:/a", b"content")) is not None
+    bench.clock.advance(60)  # it lingers
+    store.withdraw(["crates:/a"])
+    assert [blob.digest for blob in store.purger.unnamed(b"", 10)] == [sha256(b"content")]
+    assert store.purger.remove_unnamed([sha256(b"content")]) == footprint(7)
+    assert bench.blob_files() == {}
+    store.close()
+
+
+def test_what_is_let_go_of_any_class_comes_in_pages(store: Store) -> None:
+    keys = [f"{site}/{n}" for site in ("x", "releases:", "crates:", "index:") for n in range(3)]
+    for key in keys:
+        put(store, key, key.encode())
+    store.withdraw(keys)
+    found: list[bytes] = []
+    while page := store.purger.unnamed(found[-1] if found else b"", 5):
+        found += [blob.digest for blob in page]
+    assert found == sorted(sha256(key.encode()) for key in keys)
+
+
+def test_pages_of_what_was_let_go_are_found_by_an_index(store: Store) -> None:
+    """Reading all rows would keep look-ups waiting for seconds in a store of a million files."""
+    rows = store.index._read("EXPLAIN QUERY PLAN " + _LET_GO_PAGE, b"", 5)
+    plan = [str(row[3]) for row in rows]
+    assert sum("blob_by_rank (class=? AND rank_ms=? AND digest>?)" in line for line in plan) == 5
+    assert not any(line.startswith("SCAN b") for line in plan)
 
 
 def test_held_blob_is_left_alone(bench: Bench, store: Store) -> None:

@@ -15,6 +15,7 @@ from tests.unit.store.bench import Bench, put, sha256
 KIB = 1024
 UNIT = footprint(KIB)
 ONE_USE_S = ONE_USE_MS / 1000
+YEAR_S = 365 * 86400
 
 
 @pytest.fixture
@@ -142,3 +143,41 @@ def test_a_form_is_used_and_ranked_with_what_it_is_a_form_of(store: Store, bench
     bench.clock.advance(60)
     store.touch(["a"])
     assert _row(store, "b") == _row(store, "a")
+
+
+def test_what_is_named_again_does_not_go_first(store: Store, bench: Bench) -> None:
+    """A channel that goes back to the former version names a blob that was let go."""
+    _live(store, bench, "abcdefghi")
+    store.withdraw(["i"])
+    assert _row(store, "i")[0] == 0
+    _put(store, "i")
+    assert _row(store, "i")[0] > 0
+    _scan(store, bench, "0123")
+    assert set("abcdefghi") <= set(_known(store))
+
+
+def test_ranks_of_a_clock_that_was_ahead_do_not_last(store: Store, bench: Bench) -> None:
+    _live(store, bench, "ab")
+    bench.clock.advance(YEAR_S)
+    _live(store, bench, "cdefgh")  # seen once and again, by a clock that is a year ahead
+    _scan(store, bench, "0123")  # which evicts: the floor is in the future too
+    bench.clock.advance(-YEAR_S)
+    now_ms = int(bench.clock.now() * 1000)
+    assert _row(store, "h")[0] > now_ms + YEAR_S * 900
+    _scan(store, bench, "ijklmnopqrst")
+    for name in _known(store):
+        assert _row(store, name)[0] < now_ms + YEAR_S * 100
+    bench.clock.advance(86400)
+    _scan(store, bench, "0123456789")
+    assert not set("cdefgh") & set(_known(store))
+
+
+def test_bounding_ranks_changes_nothing_while_no_clock_was_wrong(
+    store: Store, bench: Bench
+) -> None:
+    _live(store, bench, "abcdefgh")
+    _scan(store, bench, "0123456")
+    before = store.index._read("SELECT digest, rank_ms, used_at_ms FROM blob")
+    with store.index.changing() as changes:
+        changes.bound_ranks(int(bench.clock.now() * 1000))
+    assert store.index._read("SELECT digest, rank_ms, used_at_ms FROM blob") == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from mirror.store.budget import footprint
 from mirror.store.recovery import Need
 from mirror.store.store import Store
 from tests.faults.files import FaultFiles
+from tests.faults.synced_database import cut, synced_copies
 from tests.unit.store.bench import (
     Bench,
     contents_of,
@@ -342,6 +344,70 @@ def test_damage_met_while_running_begins_a_repair_and_answers_meanwhile(bench: B
     store.close()
 
 
+def test_a_rebuild_that_the_disk_fails_is_begun_anew_by_the_next_change(bench: Bench) -> None:
+    files = FaultFiles()
+    store = bench.open(files, repairs_later=True)
+    publish(store, "crates:/a", BODY)
+    put(store, KEY, LINES, proof="parsed")
+    failed = 0
+    for call in range(1, 100):
+        files.fail_at(call, errno.EIO)
+        try:
+            with store._lock:
+                store._catalog.rebuild()
+        except StoreError:
+            failed += 1
+        finally:
+            files.heal()
+        if not files.fired:
+            break
+        store.touch([])
+        assert store.lookup(KEY) is not None
+        store.repair.run()
+        check_accounts(bench, store)
+    assert failed > 0
+    store.close()
+
+
+def test_an_index_made_anew_without_the_note_of_its_repair_is_made_once_more(bench: Bench) -> None:
+    """The database fails at that very commit: else nobody would look for the blobs."""
+    store = bench.open(repairs_later=True)
+    publish(store, "crates:/a", BODY)
+    begin, refused = store._catalog.on_rebuilt, StoreError("index.db", "disk I/O error")
+
+    def refuse() -> None:
+        store._catalog.on_rebuilt = begin
+        raise refused
+
+    store._catalog.on_rebuilt = refuse
+    with store._lock, pytest.raises(StoreError, match="disk I/O error"):
+        store._catalog.rebuild()
+    assert "index-repair-begun" not in bench.log.names()
+    store.touch([])
+    assert "index-repair-begun" in bench.log.names()
+    store.repair.run()
+    check_accounts(bench, store)
+    store.close()
+
+
+def test_a_power_cut_after_a_start_finds_no_word_of_a_clean_close(bench: Bench) -> None:
+    """Without the word that this boot has begun, what came since would be there uncounted."""
+    _filled(bench)
+    files = FaultFiles()
+    with synced_copies(bench.layout.index):
+        store = bench.open(files)
+        publish(store, "crates:/b", NEWER)
+        end_process(store, files)
+        del store
+        gc.collect()
+    assert cut(bench.layout.index) > 0
+    other = FaultFiles()
+    other.boot = "boot-2"
+    again = bench.open(other)
+    check_accounts(bench, again)
+    again.close()
+
+
 def test_a_rebuild_overtakes_the_repair_that_runs(bench: Bench) -> None:
     store = _lost(bench)
     store.repair.run(0.0)
@@ -379,6 +445,10 @@ def test_nothing_is_collected_before_it_is_known_what_has_no_name(bench: Bench) 
     with pytest.raises(StoreError, match=r"is being repaired.*index-rescanned"):
         collection.carry_out(lambda _: None)
     store.repair.run()
+    assert collection.carry_out(lambda _: None).unnamed_blobs == 0  # nobody has asked for it yet
+    assert store.adopt(sha256(BODY), entry_of("crates:/a", BODY)) is not None
+    bench.clock.advance(60)  # it lingers
+    store.withdraw(["crates:/a"])
     assert collection.carry_out(lambda _: None).unnamed_blobs == 1
     check_accounts(bench, store)
     store.close()

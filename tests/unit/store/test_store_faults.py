@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from mirror.errors import StoreError
 from mirror.store.store import Store
 from tests.faults.files import DeadProcessError, FaultFiles, PowerCutFiles
-from tests.unit.store.bench import Bench, end_process
+from tests.unit.store.bench import Bench, contents_of, end_process, put
 from tests.unit.store.steps import (
     STEPS,
     Step,
@@ -192,3 +194,16 @@ def _dies(store: Store, step: Step) -> bool:
     except DeadProcessError:
         return True
     return False
+
+
+def test_directories_that_somebody_removed_are_made_again(tmp_path: Path) -> None:
+    bench = Bench(str(tmp_path))
+    store = bench.open()
+    stored = put(store, "crates:/a", b"a")
+    shutil.rmtree(os.path.dirname(os.path.dirname(store.blob_path(stored.entry.digest))))
+    with pytest.raises(StoreError):
+        put(store, "crates:/a", b"a")
+    put(store, "crates:/a", b"a")
+    assert contents_of(bench.reader(), ["crates:/a"]) == {"crates:/a": b"a"}
+    store.close()
+    bench.page.close()

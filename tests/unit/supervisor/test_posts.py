@@ -30,6 +30,7 @@ def child(started_at: float, phase: Phase = Phase.READY) -> Child:
         started_at=started_at,
         ready_fd=-1,
         phase=phase,
+        ready_at=None if phase is Phase.STARTING else started_at,
     )
 
 
@@ -47,6 +48,18 @@ def test_stable_life_forgives_earlier_deaths() -> None:
     post.note_death(child(1), 2.0)
     assert post.note_death(child(2), 2.0 + STABLE_S) == 0
     assert post.restart_at == 2.0 + STABLE_S
+
+
+def test_long_start_is_no_stable_life() -> None:
+    """A keeper may read a big store for minutes, and end each time when it is done."""
+    post = Post(lane=0)
+    slow = replace(child(0.0), ready_at=100 * STABLE_S)
+    delays = [post.note_death(slow, slow.ready_at or 0.0) for _ in range(3)]
+    delays += [post.note_death(child(0.0, Phase.STARTING), 1000 * STABLE_S) for _ in range(2)]
+    assert delays == list(RESTART_DELAYS_S)
+    post.child = slow
+    assert not post.has_settled(100 * STABLE_S)
+    assert post.has_settled(101 * STABLE_S)
 
 
 def test_draining_keeper_may_be_silent() -> None:

@@ -30,6 +30,16 @@ def test_a_turn_that_is_too_far_off_is_not_taken() -> None:
     assert pace.take(1, 1.0, longest_s=2.0) == 2.0, "those that were refused took nothing"
 
 
+def test_a_turn_that_is_given_back_is_the_next_ones() -> None:
+    pace = Pace(1, 1)
+    assert [pace.take(1, 0.0) for _ in range(4)] == [0.0, 1.0, 2.0, 3.0]
+    for _ in range(3):
+        pace.give_back(1)
+    assert pace.take(1, 0.0) == 1.0
+    pace.give_back(100)
+    assert [pace.take(1, 0.0) for _ in range(2)] == [0.0, 1.0], "never more than the burst at once"
+
+
 def test_without_a_rate_nobody_waits() -> None:
     pace = Pace(0, 0)
     assert not pace.is_limited

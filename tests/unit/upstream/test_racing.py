@@ -83,6 +83,8 @@ async def test_the_first_may_still_win(runners: Runners) -> None:
 
 async def test_of_two_answers_at_once_the_loser_is_released(runners: Runners) -> None:
     first, second = runners
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     racing = asyncio.create_task(race(first.run(), 0.0, second.run))
     await asyncio.sleep(0.01)
     second.end.set_result(None)
@@ -90,6 +92,7 @@ async def test_of_two_answers_at_once_the_loser_is_released(runners: Runners) ->
     assert await racing == (first.answer, False)
     await settled()
     assert (first.answer.releases, second.answer.releases) == (0, 1)
+    assert complaints == []
 
 
 async def test_an_answer_of_the_second_counts_though_the_first_fails_at_once(
@@ -103,6 +106,22 @@ async def test_an_answer_of_the_second_counts_though_the_first_fails_at_once(
     assert await racing == (second.answer, True)
     await settled()
     assert second.answer.releases == 0
+
+
+async def test_an_answer_in_the_turn_of_the_callers_end_is_released(runners: Runners) -> None:
+    """The first failed, the second is waited for, and the caller is cancelled as it answers."""
+    first, second = runners
+    racing = asyncio.create_task(race(first.run(), 0.0, second.run))
+    await asyncio.sleep(0.01)
+    [hedge] = asyncio.all_tasks() - {asyncio.current_task(), racing}
+    hedge.add_done_callback(lambda _: racing.cancel())  # ahead of the caller's own wake-up
+    first.end.set_exception(UpstreamError("u", "away"))
+    await asyncio.sleep(0.01)
+    second.end.set_result(None)
+    await asyncio.wait([racing])
+    assert racing.cancelled()
+    await settled()
+    assert second.answer.releases == 1
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

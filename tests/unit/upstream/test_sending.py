@@ -236,6 +236,24 @@ class TestRequests:
             clock.at += 3.6
             assert await fetch(pool) == (200, b"content")
 
+    async def test_a_turn_that_nobody_waits_for_any_more_is_given_back(self) -> None:
+        clock = FakeClock()
+        async with (
+            lavish() as origin,
+            pools_of(origin.url, clock=clock, limits={"max_requests": 1}) as pools,
+        ):
+            budget = pools["crates"]._settings.sending.requests
+            budget.take(14, clock.monotonic())  # the burst of 10 s, and more
+            before_s = budget.wait_s(1, clock.monotonic())
+            asking = [asyncio.create_task(fetch(pools["crates"])) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert budget.wait_s(1, clock.monotonic()) == before_s + 3
+            for each in asking:
+                each.cancel()
+            await asyncio.wait(asking)
+            assert budget.wait_s(1, clock.monotonic()) == before_s
+            assert asked(origin) == [0]
+
     async def test_a_redirect_is_a_request_too(self) -> None:
         clock = FakeClock()
         answers = [reply(302, b"", "Location: /y"), reply()]
