@@ -54,6 +54,12 @@ class Budget:
 
     @property
     def used_bytes(self) -> int:
+        """The sum as it is between two changes: some of them move bytes from one part to another."""
+        with self.lock:
+            return self._sum_bytes
+
+    @property
+    def _sum_bytes(self) -> int:
         stored = self.blob_bytes if self._most_bytes is None else self._most_bytes
         return stored + self.reserved_bytes + self.kept_bytes
 
@@ -94,7 +100,7 @@ class Budget:
 
     def shortfall(self, cost_bytes: int, free_bytes: int) -> int:
         """Return how many bytes must go before `cost_bytes` more fit; 0 when they fit."""
-        over = self.used_bytes + cost_bytes - self.budget_bytes
+        over = self._sum_bytes + cost_bytes - self.budget_bytes
         return max(0, over, self.disk_shortfall(cost_bytes, free_bytes))
 
     def disk_shortfall(self, cost_bytes: int, free_bytes: int) -> int:
@@ -149,7 +155,7 @@ class Budget:
 
     def __repr__(self) -> str:
         return (
-            f"<Budget {self.used_bytes} of {self.budget_bytes}: {self.blob_bytes} in blobs,"
+            f"<Budget {self._sum_bytes} of {self.budget_bytes}: {self.blob_bytes} in blobs,"
             f" {self.reserved_bytes} reserved, {self.kept_bytes} in partials>"
         )
 
