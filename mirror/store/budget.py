@@ -54,7 +54,7 @@ class Budget:
 
     @property
     def used_bytes(self) -> int:
-        """The sum as it is between two changes: some of them move bytes from one part to another."""
+        """The sum between two changes: some of them move bytes from one part to another."""
         with self.lock:
             return self._sum_bytes
 

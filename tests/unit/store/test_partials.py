@@ -228,12 +228,14 @@ class GreedyLock:
         return
 
     def __exit__(self, *_: object) -> None:
+        if self._is_taking:  # its own look takes the lock too
+            return
+        self._is_taking = True
         room = self._budget.budget_bytes - self._budget.used_bytes
-        if room > 0 and not self._is_taking:
-            self._is_taking = True
+        if room > 0:
             assert self._budget.take(room, 1 << 40)
             self.taken_bytes += room
-            self._is_taking = False
+        self._is_taking = False
 
 
 def test_the_room_of_a_temp_that_is_kept_is_never_promised_to_another(store: Store) -> None:
