@@ -28,6 +28,7 @@ from mirror.store.budget import footprint
 from mirror.store.layout import RECORD_SUFFIX
 from mirror.store.partial import PartialRecord
 from tests.faults.fault_edge import FaultEdge
+from tests.scenario.body_checker import Known
 from tests.scenario.edge import Edge, wait_until
 
 DEADLINE_S = 30.0
@@ -155,6 +156,17 @@ def _temp_faults(folder: Path, temps: Mapping[str, int], *, without_temps: bool)
 
 def _is_usable(path: Path) -> bool:
     return msgspec.json.decode(path.read_bytes(), type=PartialRecord).is_resumable
+
+
+def unfinished(store: Path) -> list[Known]:
+    """Return what a kill broke off and nobody has asked for again."""
+    paths = (store / "partial").glob("*" + RECORD_SUFFIX)
+    records = [msgspec.json.decode(path.read_bytes(), type=PartialRecord) for path in paths]
+    return [
+        Known(path=record.key.partition(":")[2], sha256=record.digest)
+        for record in records
+        if record.digest
+    ]
 
 
 def require_sound(edge: FaultEdge) -> None:

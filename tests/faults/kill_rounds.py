@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from mirror.simulator.process import SimulatorProcess
 from mirror.store.points import Point
 from tests.faults.board import Victim
-from tests.faults.books import Books, require_sound
+from tests.faults.books import Books, require_sound, unfinished
 from tests.faults.deeds import deeds_for
 from tests.faults.fault_edge import FaultEdge
 from tests.scenario.body_checker import BodyChecker, Known, known
@@ -118,7 +118,8 @@ class KillRun:
                 self._round(point, victim)
                 assert not checker.lies, checker.lies[0]
         checker.verdict()
-        for item in warm:  # a fill that the last kill broke off goes on, and leaves no temp
+        # Fills that a kill broke off go on when they are asked for, and leave no temp.
+        for item in (*warm, *unfinished(self._edge.store)):
             wait_until(partial(self._is_right, item), f"{item.path} is right")
         self._books.require_agreement(without_temps=True)
         require_sound(self._edge)

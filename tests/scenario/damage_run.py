@@ -98,7 +98,7 @@ def run_damage(
         _ask_all(edge, objects, report)
         assert report.answers == len(objects)
         wanted = {each.sha256 for each in objects}
-        wait_until(lambda: wanted <= edge.blobs().keys(), "everything is stored")
+        wait_until(lambda: wanted <= edge.blobs().keys(), "everything is stored", deadline_s)
         blobs = edge.blobs()
     damaged = _damage_all(edge, [blobs[each.sha256] for each in objects[:count]], report)
     hidden = damaged[1::2]
