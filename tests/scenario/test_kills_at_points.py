@@ -59,7 +59,7 @@ def test_a_store_whose_process_dies_at_a_crash_point_is_whole_at_the_next_start(
 
 @pytest.mark.full
 def test_books_tell_of_each_thing_that_does_not_agree(
-    tmp_path_factory: pytest.TempPathFactory, upstream: SimulatorProcess
+    tmp_path: Path, upstream: SimulatorProcess
 ) -> None:
     with Edge(tmp_path, upstream) as edge:
         first, second = warmed(edge, 50_000, 60_000)
