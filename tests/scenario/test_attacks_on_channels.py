@@ -18,6 +18,7 @@ from tests.scenario.attack_script import Attack, Stage, Stages, Upstream, each_a
 from tests.scenario.attacked import HttpUpstream
 from tests.scenario.upstream_objects import sha256_of
 
+pytestmark = pytest.mark.full
 SETTINGS = {
     "freshness.channel": "300ms",
     "freshness.stale_while_revalidate": "0s",

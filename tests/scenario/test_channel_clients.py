@@ -17,7 +17,7 @@ from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import at_once
 from tests.scenario.upstream_objects import reference
 
-pytestmark = pytest.mark.client("rustup")
+pytestmark = [pytest.mark.full, pytest.mark.client("rustup")]
 
 HEAD = "/dist/channel-rust-stable.toml"
 FILES = ("toml", "sha256", "asc")

@@ -21,8 +21,7 @@ pytestmark = pytest.mark.full
 
 @pytest.fixture
 def edge(tmp_path: Path, upstream: SimulatorProcess) -> Iterator[Edge]:
-    settings = {"upstream.hedge_percent": "0"}  # requests are counted
-    with Edge(tmp_path, upstream, settings=settings) as running:
+    with Edge(tmp_path, upstream) as running:
         yield running
 
 

@@ -63,10 +63,7 @@ def program(tmp_path: Path) -> Program:
 
 @pytest.fixture
 def edge(tmp_path: Path, program: Program, upstream: SimulatorProcess) -> Iterator[Edge]:
-    settings = {"upstream.hedge_percent": "0"}  # requests are counted
-    with Edge(
-        tmp_path / "edge", upstream, settings=settings, environment=program.environment
-    ) as running:
+    with Edge(tmp_path / "edge", upstream, environment=program.environment) as running:
         yield running
 
 
@@ -126,7 +123,6 @@ def test_upgrade_refuses_and_resets_no_connection(
         **settings_of(made),
         "control.listen": f"127.0.0.1:{control_port}",
         "serve.keeper_wait": "60s",  # a busy machine takes its time to start one
-        "upstream.hedge_percent": "0",  # requests are counted
     }
     trusting = client_context(made.authority)
     with Edge(

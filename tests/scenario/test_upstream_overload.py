@@ -107,7 +107,11 @@ def test_a_slow_first_byte_is_answered_by_one_second_request(
     tmp_path: Path, upstream: SimulatorProcess
 ) -> None:
     archive = fresh_archive(LENGTH)
-    with Edge(tmp_path, upstream, settings={"upstream.hedge_after": "200ms"}) as edge:
+    with Edge(
+        tmp_path,
+        upstream,
+        settings={"upstream.hedge_after": "200ms", "upstream.hedge_percent": "5"},
+    ) as edge:
         rule = {"kind": "delay", "ms": 60_000, "path": archive.path, "count": 1, "name": "slow"}
         upstream.control.faults(rule)
         assert digests([fetch(edge.port, archive.path)]) == {(200, True, archive.sha256)}

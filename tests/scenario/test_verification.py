@@ -322,7 +322,9 @@ def test_body_that_stalls_upstream_goes_on_after_the_read_timeout(
     )
     assert digests([fetch(mirror.port, archive.path)]) == {(200, True, archive.sha256)}
     assert upstream.control.faults_fired()["stall"] == 1
-    assert [record["status"] for record in log_of(upstream, archive.path)] == [200, 206]
+    first, *resumed = [record["status"] for record in log_of(upstream, archive.path)]
+    assert first == 200
+    assert set(resumed) == {206}  # one, unless this machine is slow too
 
 
 RESUME_FAULTS: dict[str, dict[str, object]] = {
