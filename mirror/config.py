@@ -255,7 +255,7 @@ class Accounting(
     hours_kept: Duration = Duration(90 * 86400)
     days_kept: Duration = Duration(10 * 365 * 86400)  # growth is told year on year
     top_objects: int = 100  # kept per day
-    sampled_objects: int = 32768  # from which other disk sizes are judged; some 300 bytes each
+    sampled_objects: int = 32768  # from which other disk sizes are judged; some 500 bytes each
     downloads: bool = False  # count served crate downloads per version, for `report downloads`
 
 

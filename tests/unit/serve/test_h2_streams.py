@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import socket
@@ -137,6 +138,7 @@ async def test_reset_in_mid_response_lets_everything_go(tmp_path: Path) -> None:
         keep_both(bench)
         peer = Peer(settings={Setting.INITIAL_WINDOW_SIZE: 1000})
         async with connected(bench, peer) as client:
+            gc.collect()  # what earlier tests dropped is closed now, not between two looks
             fds = len(os.listdir("/proc/self/fd"))
             stream_id = peer.ask(CRATE_TARGET)
             peer.stalled.add(stream_id)
