@@ -21,6 +21,7 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from benchmarks.eviction_replay import ReplayedBlob
 from mirror.accounting.by_rank import ByRank
 from mirror.accounting.curve import Curve, CurveModel
 from mirror.accounting.history import CurvePoint
@@ -138,20 +139,10 @@ def largest_difference(first: Sequence[CurvePoint], second: Sequence[CurvePoint]
     )
 
 
-@dataclass(slots=True, kw_only=True)
-class _Blob:
-    digest: bytes
-    freed_bytes: int
-    used_at_ms: int
-    rank_ms: int
-    is_on_probation: bool
-    turn: int = 0
-
-
 def _exact_point(uses: Sequence[Use], size_bytes: int) -> CurvePoint:
     ranks = ranks_in_force()
-    store: dict[str, _Blob] = {}
-    order: ByRank[_Blob] = ByRank()
+    store: dict[str, ReplayedBlob] = {}
+    order: ByRank[ReplayedBlob] = ByRank()
     used_bytes = hits = hit_bytes = 0
     for at, use in enumerate(uses):
         blob, now_ms = store.get(use.key), time_ms(at)
@@ -178,7 +169,7 @@ def _exact_point(uses: Sequence[Use], size_bytes: int) -> CurvePoint:
                 del store[victim.digest.decode()]
             ranks.gone(victims, len(store))
         rank_ms, is_new = ranks.place(use.key.encode(), cost / size_bytes, now_ms)
-        store[use.key] = _Blob(
+        store[use.key] = ReplayedBlob(
             digest=use.key.encode(), freed_bytes=cost, used_at_ms=now_ms, rank_ms=rank_ms,
             is_on_probation=is_new,
         )  # fmt: skip

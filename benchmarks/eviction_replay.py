@@ -34,7 +34,7 @@ class Hits:
 
 
 @dataclass(slots=True, kw_only=True)
-class _Blob:
+class ReplayedBlob:
     digest: bytes
     freed_bytes: int
     used_at_ms: int
@@ -50,8 +50,8 @@ class ReplayedStore:
         self._size = size
         self._policy = policy
         self._ranks = RanksInMemory(policy)
-        self._blobs: dict[int, _Blob] = {}
-        self._order: ByRank[_Blob] = ByRank()
+        self._blobs: dict[int, ReplayedBlob] = {}
+        self._order: ByRank[ReplayedBlob] = ByRank()
         self._used_bytes = 0
 
     def ask(self, number: int, cost: int, now_ms: int) -> bool:
@@ -68,7 +68,7 @@ class ReplayedStore:
         self._make_room(self._used_bytes + cost - self._size)
         name = number.to_bytes(4, "big")
         rank_ms, is_new = self._ranks.place(name, cost / self._size, now_ms)
-        blob = _Blob(
+        blob = ReplayedBlob(
             digest=name, freed_bytes=cost, used_at_ms=now_ms, rank_ms=rank_ms,
             is_on_probation=is_new,
         )  # fmt: skip

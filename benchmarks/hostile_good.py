@@ -22,7 +22,6 @@ import json
 import random
 import socket
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +32,7 @@ from typing import Protocol, Self
 import h2.exceptions
 
 from tests.http2_client import Peer
+from tests.scenario.asking_threads import AskingThreads
 from tests.scenario.body_checker import Known, known
 from tests.scenario.exchange import Client, Reply
 from tests.scenario.upstream_objects import fresh_archive
@@ -151,29 +151,15 @@ def quantile_ms(times_s: Sequence[float], share: float) -> float:
     return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 3)
 
 
-class GoodClients:
+class GoodClients(AskingThreads):
     """Threads that ask until the block is left."""
 
     def __init__(self, port: int, warm: Sequence[Known]) -> None:
+        asking = [self._ask_by_http1, self._ask_by_http2] * THREADS_EACH
+        super().__init__([*asking, self._miss])
         self._port = port
         self._warm = warm
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
         self._phase = Phase()
-        jobs = [self._ask_by_http1, self._ask_by_http2] * THREADS_EACH + [self._miss]
-        self._threads = [
-            threading.Thread(target=job, args=(number,)) for number, job in enumerate(jobs)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def end_phase(self) -> Phase:
         """Return what was seen since the last call."""

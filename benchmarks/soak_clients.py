@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import itertools
 import random
-import threading
 import time
 from collections.abc import Sequence
-from typing import Self
 
+from tests.scenario.asking_threads import AskingThreads
 from tests.scenario.body_checker import Known
 from tests.scenario.exchange import Client
 
@@ -24,31 +23,17 @@ PAUSE_S = 0.02
 REQUESTS_EACH = 50  # on one connection
 
 
-class SteadyClients:
+class SteadyClients(AskingThreads):
     """Threads that ask until the block is left."""
 
     def __init__(self, port: int, warm: Sequence[Known]) -> None:
+        super().__init__([self._work] * THREADS)
         self._port = port
         self._warm = warm
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
         self._times_s: list[tuple[float, float]] = []  # when it began, how long it took
         self.wrong: list[str] = []
         self.failed: list[str] = []
         self.bytes_total = 0
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,)) for number in range(THREADS)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(60)
 
     def __repr__(self) -> str:
         return (

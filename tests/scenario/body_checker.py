@@ -14,14 +14,13 @@ Runs in: tests.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Self
 
-from tests.scenario.edge import DEADLINE_S, Edge, wait_until
+from tests.scenario.asking_threads import AskingThreads
+from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Client, Reply, fetch
 from tests.scenario.upstream_objects import Archive, fresh_archive
 
@@ -64,35 +63,7 @@ def _is_on_disk(edge: Edge, archive: Archive) -> bool:
     return archive.sha256 in edge.blobs()
 
 
-class _Threads:
-    """Threads that run `_work` until the block is left."""
-
-    def __init__(self, count: int) -> None:
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(number,)) for number in range(count)
-        ]
-
-    def _work(self, number: int) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(2 * DEADLINE_S)
-
-
-class BodyChecker(_Threads):
+class BodyChecker(AskingThreads):
     """Asks for the `warm` objects in turn, and for `make_cold()` in between.
 
     `requests_each`: how many requests a connection carries before the next one is opened;
@@ -109,7 +80,7 @@ class BodyChecker(_Threads):
         requests_each: int = 16,
         pause_s: float = 0.0,
     ) -> None:
-        super().__init__(threads)
+        super().__init__([self._work] * threads)
         self._pause_s = pause_s
         self._requests_each = requests_each
         self._port = port
@@ -151,12 +122,12 @@ class BodyChecker(_Threads):
             self.failed_total += 1
 
 
-class Readers(_Threads):
+class Readers(AskingThreads):
     """One thread per pinned connection, asking for one warm object over and over."""
 
     def __init__(self, pinned: Iterable[tuple[str, Client]], known: Known) -> None:
         self._pinned = list(pinned)
-        super().__init__(len(self._pinned))
+        super().__init__([self._work] * len(self._pinned))
         self._known = known
         self.right_total = 0
         self.failed_on: list[str] = []

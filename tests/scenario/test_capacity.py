@@ -19,7 +19,7 @@ from tests.faults.mounts import fill_up, read_only, require_mounts, tmpfs
 from tests.scenario.body_checker import BodyChecker, known, warmed
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Client, Reply, at_once, digests, fetch
-from tests.scenario.upstream_objects import Archive, fresh_archive, log_of, sha256_of
+from tests.scenario.upstream_objects import Archive, fresh_archive, log_of, sha256_of, slow_archive
 
 MIB = 1 << 20
 BUDGET = 20 * MIB
@@ -123,14 +123,6 @@ def wait_until_recovered(edge: Edge, times: int = 1) -> None:
 def is_stored(edge: Edge, archive: Archive) -> bool:
     fetch(edge.port, archive.path, keeps_content=False)
     return archive.sha256 in edge.blobs()
-
-
-def slow_archive(upstream: SimulatorProcess, length: int, bytes_per_s: int) -> Archive:
-    archive = fresh_archive(length)
-    upstream.control.faults(
-        {"kind": "rate", "path": archive.path, "bytes_per_s": bytes_per_s, "count": 1}
-    )
-    return archive
 
 
 def begun(client: Client, archive: Archive, size: int) -> tuple[Any, bytes]:

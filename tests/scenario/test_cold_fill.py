@@ -19,6 +19,7 @@ from tests.scenario.upstream_objects import (
     reference,
     requests_total,
     sha256_of,
+    slow_archive,
 )
 
 SETTINGS = {"freshness.index": "60s"}
@@ -33,15 +34,6 @@ def was_sent_once(upstream: SimulatorProcess, archive: Archive) -> bool:
         proof["requests"],
         proof["bytes"],
     ) == (1, archive.proof_bytes)
-
-
-def slow_archive(upstream: SimulatorProcess) -> Archive:
-    """Return an archive that upstream takes about a second to send."""
-    archive = fresh_archive(SLOW_LENGTH)
-    upstream.control.faults(
-        {"kind": "rate", "path": archive.path, "bytes_per_s": SLOW_RATE, "name": "slow"}
-    )
-    return archive
 
 
 def upstream_is_done(upstream: SimulatorProcess, archive: Archive) -> bool:
@@ -108,7 +100,7 @@ def test_cold_crate_and_index_file_are_fetched_once_for_many_clients(
 def test_follower_on_the_other_worker_gets_bytes_while_the_fill_goes_on(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SLOW_LENGTH, SLOW_RATE)
     clients = clients_on_both_workers(mirror, 2)
     for client in clients:
         first = client.begin(archive.path).read(1000)
@@ -125,7 +117,7 @@ def test_follower_on_the_other_worker_gets_bytes_while_the_fill_goes_on(
 
 
 def test_fill_outlives_its_only_client(mirror: Edge, upstream: SimulatorProcess) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SLOW_LENGTH, SLOW_RATE)
     with Client(mirror.port) as client:
         assert client.begin(archive.path).read(1)
     assert not upstream_is_done(upstream, archive)
@@ -140,7 +132,7 @@ def test_fill_outlives_its_only_client(mirror: Edge, upstream: SimulatorProcess)
 def test_http_1_0_client_gets_nothing_before_the_whole_is_verified(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SLOW_LENGTH, SLOW_RATE)
     with socket.create_connection(("127.0.0.1", mirror.port), timeout=DEADLINE_S) as sock:
         sock.sendall(f"GET {archive.path} HTTP/1.0\r\n\r\n".encode())
         first = sock.recv(1)
@@ -168,7 +160,7 @@ def test_head_of_a_cold_object_tells_its_length_and_entity_tag(
 def test_range_of_a_growing_body_is_answered_before_the_fill_ends(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SLOW_LENGTH, SLOW_RATE)
     with Client(mirror.port) as leader:
         response = leader.begin(archive.path)
         early = fetch(mirror.port, archive.path, {"Range": "bytes=100-299"})

@@ -14,19 +14,11 @@ import pytest
 from mirror.simulator.process import SimulatorProcess
 from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Client, Reply, digests, fetch
-from tests.scenario.upstream_objects import Archive, count_of, fresh_archive, log_of
+from tests.scenario.upstream_objects import Archive, count_of, fresh_archive, log_of, slow_archive
 
 SIZE = 6_000_000
 RATE = 6_000_000  # the whole takes a second: longer than any range here
 MIB = 1 << 20
-
-
-def slow_archive(upstream: SimulatorProcess, length: int = SIZE) -> Archive:
-    archive = fresh_archive(length)
-    upstream.control.faults(
-        {"kind": "rate", "path": archive.path, "bytes_per_s": RATE, "name": "slow"}
-    )
-    return archive
 
 
 def part_of(mirror: Edge, archive: Archive, value: str, **fields: str) -> Reply:
@@ -57,7 +49,7 @@ def sent(upstream: SimulatorProcess, archive: Archive) -> tuple[int, int]:
 def test_the_last_bytes_of_a_cold_object_cost_one_ranged_request_and_then_the_rest(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SIZE, RATE)
     reply = part_of(mirror, archive, "-100")
     assert not is_stored(mirror, archive)  # the client's bytes came before the fill was over
     assert is_part(reply, archive, SIZE - 100, SIZE)
@@ -75,7 +67,7 @@ def test_the_last_bytes_of_a_cold_object_cost_one_ranged_request_and_then_the_re
 def test_ranges_behind_at_and_beyond_a_running_fill_each_get_their_bytes(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SIZE, RATE)
     with Client(mirror.port) as leader:
         response = leader.begin(archive.path)
         begun = response.read(500_000)
@@ -162,7 +154,7 @@ def test_another_version_between_two_segments_never_reaches_the_client_that_has_
 def test_a_slow_reader_and_a_leader_that_leaves_do_not_hold_up_a_cold_range(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, SIZE, RATE)
     with Client(mirror.port) as slow, Client(mirror.port) as leader:
         assert slow.begin(archive.path, {"Range": f"bytes={2 * MIB}-"}).read(1)
         assert leader.begin(archive.path).read(1)
@@ -178,7 +170,7 @@ def test_a_slow_reader_and_a_leader_that_leaves_do_not_hold_up_a_cold_range(
 def test_a_killed_keeper_in_a_cold_range_is_outlived_by_client_and_fill(
     tmp_path: Path, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream, 12_000_000)
+    archive = slow_archive(upstream, 12_000_000, RATE)
     with Edge(tmp_path, upstream) as mirror, Client(mirror.port) as client:
         response = client.begin(archive.path, {"Range": "bytes=6000000-"})
         begun = response.read(1_000_000)

@@ -14,7 +14,7 @@ from mirror.simulator.process import SimulatorProcess
 from tests.scenario.body_checker import Readers, known, pinned_to_each_worker, warmed
 from tests.scenario.edge import DEADLINE_S, Edge, wait_until
 from tests.scenario.exchange import Client
-from tests.scenario.upstream_objects import Archive, count_of, fresh_archive, sha256_of
+from tests.scenario.upstream_objects import count_of, sha256_of, slow_archive
 
 pytestmark = pytest.mark.full
 
@@ -25,19 +25,11 @@ def edge(tmp_path: Path, upstream: SimulatorProcess) -> Iterator[Edge]:
         yield running
 
 
-def slow_archive(upstream: SimulatorProcess) -> Archive:
-    archive = fresh_archive(2_000_000)
-    upstream.control.faults(
-        {"kind": "rate", "path": archive.path, "bytes_per_s": 1_000_000, "name": "slow"}
-    )
-    return archive
-
-
 def test_sigterm_to_the_whole_group_lets_fills_finish(
     edge: Edge, upstream: SimulatorProcess
 ) -> None:
     """As `kill -- -PGID` does, and service managers that signal every process of a service."""
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, 2_000_000, 1_000_000)
     with Client(edge.port) as client:
         response = client.begin(archive.path)
         first = response.read(1000)
@@ -53,7 +45,7 @@ def test_sigterm_to_the_whole_group_lets_fills_finish(
 def test_keeper_of_a_dead_supervisor_lives_as_long_as_workers_drain(
     edge: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, 2_000_000, 1_000_000)
     with Client(edge.port) as client:
         response = client.begin(archive.path)
         first = response.read(1000)
@@ -104,7 +96,7 @@ def test_keeper_that_dies_again_and_again_is_one_alarm_and_hits_go_on(edge: Edge
 def test_followers_of_a_killed_worker_cost_the_others_nothing(
     edge: Edge, upstream: SimulatorProcess
 ) -> None:
-    archive = slow_archive(upstream)
+    archive = slow_archive(upstream, 2_000_000, 1_000_000)
     followers = pinned_to_each_worker(edge, 3)
     begun = {client: client.begin(archive.path) for _, client in followers}
     victim = followers[0][0]

@@ -56,6 +56,15 @@ def fresh_archive(length: int) -> Archive:
     return Archive(path=path, length=length, sha256=content.sha256.hex())
 
 
+def slow_archive(upstream: SimulatorProcess, length: int, bytes_per_s: int) -> Archive:
+    """Return a fresh archive that upstream sends at this rate, by a fault named "slow"."""
+    archive = fresh_archive(length)
+    upstream.control.faults(
+        {"kind": "rate", "path": archive.path, "bytes_per_s": bytes_per_s, "name": "slow"}
+    )
+    return archive
+
+
 def reference(url: str) -> bytes:
     """Return what upstream has at `url`."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

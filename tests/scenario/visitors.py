@@ -16,27 +16,23 @@ from __future__ import annotations
 import hashlib
 import http.client
 import itertools
-import threading
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from tests.scenario.asking_threads import AskingThreads
 from tests.scenario.body_checker import Known
 from tests.scenario.edge import DEADLINE_S
 
 
-class Visitors:
+class Visitors(AskingThreads):
     """`count` threads that ask for `objects` in turn, `each` requests per connection."""
 
     def __init__(
         self, port: int, objects: Sequence[Known], *, count: int = 8, each: int = 3
     ) -> None:
+        super().__init__([self._visit] * count)
         self._port = port
         self._objects = objects
         self._each = each
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._visit, args=(n,)) for n in range(count)]
         self.connections_total = 0
         self.right_total = 0
         self.closed_between_total = 0
@@ -48,21 +44,6 @@ class Visitors:
             f"{self.closed_between_total} closed between requests, "
             f"complaints {self.complaints[:3]}>"
         )
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(2 * DEADLINE_S)
 
     def _visit(self, number: int) -> None:
         objects = itertools.cycle(self._objects)

@@ -143,3 +143,13 @@ class Peer:
                 return f"stream {found.error_code}"
         assert all(isinstance(f, SettingsFrame) or f.stream_id == 0 for f in frames)
         return "ok"
+
+
+# What the tables of rules are made of.
+PROTOCOL, FLOW, CLOSED, SIZE = "1", "3", "5", "6"
+REFUSED, COMPRESSION, CALM = "7", "9", "11"
+OPEN = headers(1, POST, ends=False)
+HALF_CLOSED = headers(1)
+DEPENDENT = b"\x00\x00\x00\x01\x10"  # on stream 1, weight 16
+TRAILERS = [(b"x-checksum", b"1")]
+GARBAGE = b"\xff" * 12

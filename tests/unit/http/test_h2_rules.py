@@ -25,9 +25,20 @@ from mirror.http.h2_frames import (
 from mirror.http.h2_limits import Limits
 from mirror.http.h2_session import Session
 from tests.unit.http.h2_peer import (
+    CALM,
+    CLOSED,
+    COMPRESSION,
+    DEPENDENT,
+    FLOW,
+    GARBAGE,
     GET,
+    HALF_CLOSED,
+    OPEN,
     POST,
+    PROTOCOL,
     SETTINGS_ACK,
+    SIZE,
+    TRAILERS,
     Peer,
     content,
     continuation,
@@ -39,14 +50,6 @@ from tests.unit.http.h2_peer import (
     settings,
     update,
 )
-
-PROTOCOL, FLOW, CLOSED, SIZE = "1", "3", "5", "6"
-REFUSED, COMPRESSION, CALM = "7", "9", "11"
-OPEN = headers(1, POST, ends=False)
-HALF_CLOSED = headers(1)
-DEPENDENT = b"\x00\x00\x00\x01\x10"  # on stream 1, weight 16
-TRAILERS = [(b"x-checksum", b"1")]
-GARBAGE = b"\xff" * 12
 
 
 def with_length(size: int) -> list[tuple[bytes, bytes]]:

@@ -32,11 +32,16 @@ from mirror.http.h2_state import SharedState
 from mirror.http.h2_streams import StreamState
 from mirror.http.h2_windows import ReceiveWindow, SendWindow
 from tests.unit.http.h2_peer import (
+    CLOSED,
+    COMPRESSION,
     GET,
+    HALF_CLOSED,
     HELLO,
+    OPEN,
     POST,
     REDUCTION,
     SETTINGS_ACK,
+    TRAILERS,
     Peer,
     content,
     frame,
@@ -47,14 +52,6 @@ from tests.unit.http.h2_peer import (
     settings,
     update,
 )
-
-PROTOCOL, FLOW, CLOSED, SIZE = "1", "3", "5", "6"
-REFUSED, COMPRESSION, CALM = "7", "9", "11"
-OPEN = headers(1, POST, ends=False)
-HALF_CLOSED = headers(1)
-DEPENDENT = b"\x00\x00\x00\x01\x10"  # on stream 1, weight 16
-TRAILERS = [(b"x-checksum", b"1")]
-GARBAGE = b"\xff" * 12
 
 
 def test_settings_are_the_first_bytes_and_reduce_the_table() -> None:
