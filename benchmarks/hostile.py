@@ -41,6 +41,7 @@ from benchmarks.hostile_held import Target
 from benchmarks.hostile_planted import planted_bodies_found
 from benchmarks.processes import cpu_s
 from benchmarks.results import write_result
+from benchmarks.soak_clients import CLOSED_SHARE
 from mirror.simulator.process import SimulatorProcess, start_simulator
 from tests.scenario.body_checker import known, warmed
 from tests.scenario.edge import Edge, wait_until
@@ -167,6 +168,9 @@ class _Stand:
             "good misses": sum(phase["not hits"] for phase in sums.values()),
             "good wrong": sum(phase["wrong"] for phase in sums.values()),
             "good failed": sum(phase["failed"] for phase in sums.values()),
+            "good closed between requests": sum(
+                phase["closed between requests"] for phase in sums.values()
+            ),
             "first faults": [fault for phase in sums.values() for fault in phase["first faults"]],
             "hostile in all": dict(total),
             "hostile": self.seen,
@@ -214,6 +218,8 @@ def faults_of(figures: Figures, *, is_timed: bool) -> list[str]:
     claims = {
         "no good request failed": figures["good failed"] == 0,
         "no good body was wrong": figures["good wrong"] == 0,
+        "connections are rarely closed between requests": figures["good closed between requests"]
+        <= figures["good right"] * CLOSED_SHARE,
         "good clients were answered": min(figures["good right"], figures["good by HTTP/2"]) > 0,
         "some were misses": figures["good misses"] > 0,
         "every kind of attack fired": all(_has_fired(figures["hostile"], name) for name in KINDS),

@@ -115,6 +115,7 @@ class Phase:
     hits_s: list[float] = field(default_factory=list)
     others_s: list[float] = field(default_factory=list)  # misses, and hits that are no longer
     by_http2: int = 0
+    closed_between: int = 0  # of connections that were used before
     bytes_total: int = 0
     wrong: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -123,6 +124,7 @@ class Phase:
         self.hits_s += other.hits_s
         self.others_s += other.others_s
         self.by_http2 += other.by_http2
+        self.closed_between += other.closed_between
         self.bytes_total += other.bytes_total
         self.wrong += other.wrong
         self.failed += other.failed
@@ -136,6 +138,7 @@ class Phase:
             "bytes": self.bytes_total,
             "wrong": len(self.wrong),
             "failed": len(self.failed),
+            "closed between requests": self.closed_between,
             "first faults": [*self.wrong[:3], *self.failed[:3]],
             "p50_ms": quantile_ms(self.hits_s, 0.5),
             "p99_ms": quantile_ms(self.hits_s, 0.99),
@@ -186,20 +189,25 @@ class GoodClients(AskingThreads):
         while not self._stop.is_set():
             try:
                 with connect() as asker:
-                    for item in itertools.islice(items, REQUESTS_EACH):
-                        self._ask(asker, item)
+                    for used, item in enumerate(itertools.islice(items, REQUESTS_EACH)):
+                        if not self._ask(asker, item, is_reused=used > 0):
+                            break
                         if self._stop.wait(pause_s):
                             return
             except OSError as error:  # a connection that is not taken is a failure as well
                 with self._lock:
                     self._phase.failed.append(f"connect: {error!r}")
 
-    def _ask(self, asker: Asker, item: Known) -> None:
+    def _ask(self, asker: Asker, item: Known, *, is_reused: bool) -> bool:
+        """Judge one reply; False: the connection was closed before the request, as it may be."""
         began_at = time.monotonic()
         reply = asker.fetch(item.path)
         took_s = time.monotonic() - began_at
         with self._lock:
             phase = self._phase
+            if is_reused and reply.status == 0:
+                phase.closed_between += 1
+                return False
             if item.is_told_right(reply):
                 is_hit = "hit" in reply.cache_status
                 (phase.hits_s if is_hit else phase.others_s).append(took_s)
@@ -209,6 +217,7 @@ class GoodClients(AskingThreads):
                 phase.wrong.append(f"{type(asker).__name__} {item.path}: {reply!r}")
             else:
                 phase.failed.append(f"{type(asker).__name__} {item.path}: {reply!r}")
+        return True
 
 
 def main(argument: str) -> int:

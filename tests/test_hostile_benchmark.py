@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "good failed": 0,
     "good wrong": 0,
     "good right": 100,
+    "good closed between requests": 0,
     "good by HTTP/2": 40,
     "good misses": 5,
     "hostile": {name: {"connections": 1} for name in KINDS},
@@ -42,6 +43,7 @@ def test_a_good_run_has_no_fault() -> None:
     [
         ("good failed", 1),
         ("good wrong", 1),
+        ("good closed between requests", 1),
         ("good right", 0),
         ("good by HTTP/2", 0),
         ("good misses", 0),

@@ -2,7 +2,8 @@
 
 Rules:
 1. No store call that may touch the disk for long runs on the event loop; index look-ups do (a
-   B-tree read of some 20 us is cheaper than a thread hop).
+   B-tree read of some 20 us is cheaper than a thread hop). Only while a lost index is made anew
+   may one read a small record, and commit it, for a key that the index does not know yet.
 2. Small objects and metadata are committed in groups: what comes while one commit runs goes
    into the next one together, as one transaction. What is given in one call is never split.
 3. A call that was started is waited for, also when its caller is cancelled: a thread must not
@@ -18,6 +19,7 @@ Runs in: keeper.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,7 @@ FEED_THREADS = 2  # each reads a whole body, of up to gigabytes
 URGENT_THREADS = 2  # a reservation that has to evict does not hold up one that fits
 BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
 FEED_BYTES = 1048576
+TOUCHED_MAX = 32768  # 64 messages of workers, 10 MB: a disk that hangs must not cost memory
 GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch takes
 
 Piece = tuple[int, bytes]  # where the bytes belong, and they
@@ -77,6 +80,7 @@ class StoreDesk:
         self._queue: list[_Commit] = []
         self._committer: asyncio.Task[None] | None = None
         self._uncommitted_bytes = 0
+        self._touched = 0  # keys whose use waits to be noted
 
     @property
     def is_storing(self) -> bool:
@@ -159,8 +163,12 @@ class StoreDesk:
         await self._in(self._urgent, self._store.withdraw, keys)
 
     def touch(self, keys: Sequence[str]) -> None:
-        """Note recency; nobody waits for it."""
-        self._metadata.submit(self._store.touch, keys)
+        """Note recency; nobody waits for it. With `TOUCHED_MAX` keys waiting no more are noted."""
+        if self._touched + len(keys) > TOUCHED_MAX:
+            return
+        self._touched += len(keys)
+        noting = self._submit(self._metadata, self._store.touch, keys)
+        noting.add_done_callback(functools.partial(self._noted, len(keys)))
 
     def manifest_read(self, key: str) -> bytes | None:
         return self._store.manifest_read(key)
@@ -305,6 +313,11 @@ class StoreDesk:
         except StoreError as exc:
             self._note(exc)
             raise
+
+    def _noted(self, keys: int, noting: asyncio.Future[None]) -> None:
+        self._touched -= keys
+        if not noting.cancelled():
+            noting.exception()  # recency is advice
 
     def _note(self, error: StoreError) -> None:
         if self._trouble is not None:

@@ -330,12 +330,16 @@ class Downloads:
         except StoreError as exc:
             self._parts.log.warning("not-quarantined", key=entry.key, reason=str(exc))
             return
+        is_written = False
         try:
             await desk.write(partial, content)
+            is_written = True
         except StoreError:
-            await desk.abandon(partial, keep=False)
-        else:
-            await self._quarantine(partial, f"sha256 is {digest.hex()}")
+            return  # the mismatch is the event
+        finally:
+            if not is_written:
+                await desk.abandon(partial, keep=False)
+        await self._quarantine(partial, f"sha256 is {digest.hex()}")
 
     async def _quarantine(self, partial: PartialFile, reason: str) -> None:
         """Put the bytes aside; when that fails they go, and the mismatch is still the event."""

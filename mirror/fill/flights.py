@@ -28,6 +28,7 @@ from mirror.fill.replies import RETRY_AFTER_S, Growing, Replies, Reply, failed
 from mirror.fill.wanted import WantedRanges
 
 HELD_MAX = 4096  # keys remembered as just failed
+_STOPPING = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +160,12 @@ class Flights:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for flight in self:  # a task that is cancelled before its first step runs nothing
+            self.detach(flight)
+            flight.answer_all(_STOPPING)
 
     async def _fly(self, flight: Flight, run: Callable[[Flight], Awaitable[None]]) -> None:
-        failure = Failed(status=503, reason="the mirror is stopping", retry_after_s=RETRY_AFTER_S)
+        failure = _STOPPING
         try:
             await run(flight)
         except MirrorError as exc:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mirror.errors import StoreError
+from mirror.fill.desk import finished
 from mirror.store.trouble import StoreTrouble
 
 
@@ -49,7 +50,7 @@ class StoreRecovery:
         return f"<StoreRecovery {'probing' if self._task else 'idle'} {self._store.trouble!r}>"
 
     async def aclose(self) -> None:
-        """End the probe. Idempotent."""
+        """End the probe, after the look that is under way. Idempotent."""
         self._is_closed = True
         self._store.trouble.on_begun = None
         task, self._task = self._task, None
@@ -77,6 +78,6 @@ class StoreRecovery:
         await self._rest(trouble.next_rest_s())
         if not trouble.is_storing:
             with contextlib.suppress(StoreError):  # told when it began; it goes on
-                await asyncio.to_thread(self._store.probe)
+                await finished(asyncio.ensure_future(asyncio.to_thread(self._store.probe)))
                 trouble.over()
         return trouble.is_storing

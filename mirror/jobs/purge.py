@@ -182,8 +182,7 @@ class Gc:
             progress(max(0, began_bytes - self._store.used_bytes))
 
         for page in self._unnamed():
-            before_bytes = self._store.remove_unnamed([blob.digest for blob in page])
-            sums.unnamed_bytes += before_bytes
+            sums.unnamed_bytes += self._store.remove_unnamed([blob.digest for blob in page])
             sums.unnamed_blobs += len(page)
             tell()
         sums.temps = self._store.expire_temps()

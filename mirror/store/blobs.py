@@ -89,7 +89,7 @@ class BlobFiles:
         root = self._layout.blobs
         for outer in self._directories(root):
             for inner in self._directories(f"{root}/{outer}"):
-                for name in self._files.list_directory(f"{root}/{outer}/{inner}"):
+                for name in self._names_in(f"{root}/{outer}/{inner}"):
                     digest = digest_of_name(name)
                     if digest is not None and name[:4] == outer + inner:
                         yield digest
@@ -102,6 +102,9 @@ class BlobFiles:
         self._known.update(unknown)
 
     def _directories(self, path: str) -> list[str]:
-        with contextlib.suppress(NotADirectoryError):
-            return [name for name in self._files.list_directory(path) if len(name) == 2]
+        return [name for name in self._names_in(path) if len(name) == 2]
+
+    def _names_in(self, path: str) -> list[str]:
+        with contextlib.suppress(NotADirectoryError):  # somebody's file among ours
+            return self._files.list_directory(path)
         return []

@@ -23,6 +23,7 @@ from mirror.errors import DiskTrouble, StoreError
 # A reader meets a lock only while somebody recovers the log; a worker's loop may wait this long.
 _READER_BUSY_MS = 20
 _WRITER_BUSY_MS = 5000
+_FULL = "the disk is full: free space on the one that holds the database"
 _TROUBLES: dict[type[apsw.Error], DiskTrouble] = {
     apsw.IOError: DiskTrouble.FAILING,
     apsw.ReadOnlyError: DiskTrouble.READ_ONLY,
@@ -47,7 +48,7 @@ def database_errors(source: str, *, damage_hint: str = "") -> Iterator[None]:
         raise DatabaseDamagedError(source, str(exc), hint=damage_hint) from exc
     except apsw.FullError as exc:
         trouble = DiskTrouble.FULL
-        raise StoreError(source, str(exc), hint="the disk is full", trouble=trouble) from exc
+        raise StoreError(source, str(exc), hint=_FULL, trouble=trouble) from exc
     except apsw.Error as exc:
         raise StoreError(source, str(exc), trouble=_TROUBLES.get(type(exc))) from exc
 

@@ -40,9 +40,10 @@ _NOT_TOLD = frozenset((errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSY
 _HINTS = {
     errno.ENOSPC: "the disk is full: lower [store] budget or free space",
     errno.EDQUOT: "the disk quota is used up: lower [store] budget or raise the quota",
-    errno.EROFS: "the file system is mounted read-only",
+    errno.EROFS: "the file system is read-only: mount it writable; one that became so by itself has"
+    " met errors, see the kernel log",
     errno.EIO: "the disk reports errors: look at the kernel log",
-    errno.EACCES: "the mirror's user may not write here",
+    errno.EACCES: "let the mirror's user read and write here (chown, chmod)",
     errno.EMFILE: "too many open files: raise RLIMIT_NOFILE",
     errno.ENFILE: "the system has too many open files: raise fs.file-max",
     errno.EFBIG: "the process may not write files so long: raise RLIMIT_FSIZE",

@@ -25,7 +25,6 @@ from mirror.store.budget import Budget, Reservation, footprint
 from mirror.store.catalog import Catalog
 from mirror.store.classes import OTHER, class_of_key
 from mirror.store.entry import Entry, Stored
-from mirror.store.files import Files, unlink_if_there
 from mirror.store.guarded_quarantine import GuardedQuarantine
 from mirror.store.holds import Holds
 from mirror.store.partial import Partial, Resumable, Terms
@@ -52,7 +51,6 @@ class Intake:
         small: SmallTemps,
         publisher: Publisher,
         quarantined: GuardedQuarantine,
-        files: Files,
         clock: Clock,
         lock: threading.RLock,
         log: EventLog | None,
@@ -66,7 +64,6 @@ class Intake:
         self._small = small
         self._publisher = publisher
         self._quarantined = quarantined
-        self._files = files
         self._clock = clock
         self._lock = lock
         self._log = log
@@ -188,9 +185,5 @@ class Intake:
     ) -> list[Stored]:
         absent = [arrival for arrival in arrivals if not self.is_here(arrival.digest)]
         stored = self._publisher.place(absent, entries, records, reservation)
-        for arrival in arrivals:
-            if arrival not in absent:
-                with contextlib.suppress(OSError):  # swept at the next start
-                    unlink_if_there(self._files, arrival.temp_path)
         self._quarantined.stored(stored)
         return stored

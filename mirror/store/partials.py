@@ -131,7 +131,9 @@ class Partials:
             self._active.discard(name)
 
     def published(self, partial: Partial) -> None:
-        """End a flight whose temp became a blob: only the record is left to remove."""
+        """End a flight whose content is a blob: its temp became that, or is left because the blob
+        was here already."""
+        self._leftovers.remove(partial.path)
         self._leftovers.remove(partial.path + RECORD_SUFFIX)
         with self._lock:
             partial.close()

@@ -171,8 +171,10 @@ class Publisher:
         return catalog.commit(change)
 
     def _undo(self, digests: Iterable[bytes]) -> None:
-        """Remove files that have no row; what fails here is settled at the next start."""
+        """Remove files that have no row; what fails here stays announced, so that the next start
+        settles it if `room` cannot before."""
         catalog = self._catalog
+        settled: list[bytes] = []
         with contextlib.suppress(StoreError):
             for digest in digests:
                 if not catalog.index.has_blob(digest):
@@ -180,7 +182,9 @@ class Publisher:
                         catalog.blobs.remove(digest)
                     except OSError:
                         self._leftover.add(digest)
-            catalog.commit(lambda changes: changes.arrived(digests))
+                        continue
+                settled.append(digest)
+            catalog.commit(lambda changes: changes.arrived(settled))
 
 
 def require_content(entries: Sequence[Entry], digest: bytes, length: int) -> None:

@@ -90,11 +90,6 @@ class Repair:
         return self._need is not Need.NOTHING
 
     @property
-    def heads_are_due(self) -> bool:
-        """Whether keys may be missing that records in `heads/` name."""
-        return self._heads_are_due
-
-    @property
     def is_running(self) -> bool:
         """Whether a thread is in `run`."""
         return self._running.locked()

@@ -188,7 +188,8 @@ class Store:
         """Open the temp of a flight, or resume one that was kept or that a crash left.
 
         `digest` b"": not known beforehand; `length` -1: unknown; only a strong `validator` and a
-        known length resume. The partial owns the reservation from here on. Hashes what it resumes.
+        known length resume. The partial owns the reservation from here on. What it resumes is
+        hashed later, in steps (`Partial.absorb`).
 
         Raises: StoreError, with the reservation freed.
         """

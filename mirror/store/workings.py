@@ -107,8 +107,8 @@ class Workings:
         self.intake = Intake(
             catalog=self.catalog, budget=self.budget, holds=self.holds, room=self.room,
             partials=self.partials, small=small, publisher=publisher,
-            quarantined=self.quarantined, files=given.files, clock=given.clock, lock=self.lock,
-            log=given.log, trouble=self.trouble,
+            quarantined=self.quarantined, clock=given.clock, lock=self.lock, log=given.log,
+            trouble=self.trouble,
         )  # fmt: skip
         self.variants = Variants(
             catalog=self.catalog, holds=self.holds, temps=small, publisher=publisher,

@@ -71,7 +71,7 @@ class RecordingLog:
 
 
 class FailingFiles(RealFiles):
-    """A disk that is full, or does not sync, from when it is told so."""
+    """A disk that is full, or does not sync or write, from when it is told so."""
 
     def __init__(self) -> None:
         self.is_full = False
@@ -79,6 +79,9 @@ class FailingFiles(RealFiles):
         self.may_sync = threading.Event()
         self.may_sync.set()
         self.waiting_syncs = 0
+        self.may_write = threading.Event()
+        self.may_write.set()
+        self.writes = 0
 
     def sync(self, fd: int) -> None:
         self.waiting_syncs += 1
@@ -92,6 +95,8 @@ class FailingFiles(RealFiles):
         if self.is_full:
             self.refused += 1
             raise OSError(errno.ENOSPC, "No space left on device")
+        self.writes += 1
+        self.may_write.wait(10)
         return super().pwrite(fd, content, offset)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mirror.errors import StoreError
-from mirror.fill.desk import BEHIND_BYTES, StoreDesk, finished
+from mirror.fill.desk import BEHIND_BYTES, TOUCHED_MAX, StoreDesk, finished
 from mirror.fill.entries import NO_HEAD, EntryMaker
 from mirror.route.match import route_of_key
 from mirror.store.entry import Entry, Stored
@@ -48,6 +48,11 @@ class CountingStore:
         self.bad = b""
         self.with_puts: list[int] = []
         self.withdrawn: list[str] = []
+        self.touched = 0
+
+    def touch(self, keys: list[str]) -> None:
+        self.gate.wait(10)
+        self.touched += len(keys)
 
     def put_small(self, items: list[tuple[Entry, bytes]], records: list[Entry]) -> list[Stored]:
         self.gate.wait(10)
@@ -366,3 +371,19 @@ async def test_of_one_key_the_last_commit_of_a_group_stays(
         assert found is not None
         assert found.entry == (after if is_put_last else suspected)
         await desk.aclose()
+
+
+async def test_uses_that_a_hanging_disk_cannot_note_do_not_pile_up(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        store = CountingStore()
+        desk = StoreDesk(store, world.reader)  # type: ignore[arg-type] # a part of the door
+        keys = [f"crates:/{number}" for number in range(512)]
+        for _ in range(2 * TOUCHED_MAX // len(keys)):
+            desk.touch(keys)
+        store.gate.set()
+        async with asyncio.timeout(10):
+            while store.touched < TOUCHED_MAX:
+                await asyncio.sleep(0.001)
+        desk.touch(keys)
+        await desk.aclose()
+        assert store.touched == TOUCHED_MAX + len(keys)

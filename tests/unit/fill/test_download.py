@@ -257,6 +257,25 @@ async def test_a_mismatch_is_an_event_also_when_the_disk_is_full(tmp_path: Path,
         assert world.store.used_bytes == 0
 
 
+async def test_stopping_while_wrong_bytes_are_put_aside_leaks_nothing(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        publish(world, BIG[:5000]).steps = [Step(content=BIG[:4999] + b"!")]
+        world.files.may_write.clear()
+        before = world.files.writes
+        ask = asyncio.create_task(world.ask(KEY))
+        async with asyncio.timeout(10):
+            while world.files.writes == before:
+                await asyncio.sleep(0.001)
+        stopping = asyncio.create_task(world.filler.aclose())
+        await asyncio.sleep(0.01)
+        world.files.may_write.set()
+        await stopping
+        await ask
+        assert world.partials() == []
+        assert " 0 reserved" in repr(world.store)
+        world.start()
+
+
 async def landed(reply: Growing, nbytes: int) -> None:
     async with asyncio.timeout(10):
         while reply.file.landed < nbytes:

@@ -51,6 +51,21 @@ async def test_a_second_flight_for_a_key_is_misuse() -> None:
     await flights.aclose()
 
 
+async def test_a_flight_that_is_stopped_before_its_first_step_is_answered() -> None:
+    flights, _, _ = table()
+
+    async def run(flight: Flight) -> None:
+        await asyncio.sleep(0)
+
+    flight = flights.launch("k", ("k",), run)
+    await flights.aclose()
+    async with asyncio.timeout(5):
+        [reply] = (await flight.replies()).values()
+    assert isinstance(reply, Failed)
+    assert reply.reason == "the mirror is stopping"
+    assert flights.find("k") is None
+
+
 async def test_a_flight_that_ends_without_a_word_answers_503() -> None:
     flights, _, _ = table()
 

@@ -464,3 +464,15 @@ def test_a_generation_of_equal_files_is_counted_once(bench: Bench) -> None:
     assert store.used_bytes == footprint(4)
     check_accounts(bench, store)
     store.close()
+
+
+def test_a_file_in_the_place_of_a_directory_does_not_stop_the_repair(bench: Bench) -> None:
+    store = _lost(bench)
+    outer = os.path.dirname(os.path.dirname(bench.blob(BODY)))
+    with open(f"{outer}/zz", "wb"):
+        pass
+    store.repair.run()
+    assert not store.repair.is_open
+    os.unlink(f"{outer}/zz")
+    check_accounts(bench, store)
+    store.close()
