@@ -1,5 +1,8 @@
 """What the processes of a mirror hold at one moment, and how fast that grows.
 
+Rules:
+1. A process is named with its pid: growth is told of those that lasted, and of no successor.
+
 Units: seconds, bytes. Runs in: benchmark, tests.
 """
 
@@ -20,7 +23,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`at` is monotonic; the others are by the name of the process."""
+    """`at` is monotonic; the others are by process, e.g. "keeper 4711"."""
 
     at: float
     rss_bytes: Mapping[str, int]
@@ -32,8 +35,8 @@ def sample(mirror: Edge) -> Sample:
     pids = {"supervisor": mirror.process.pid, **mirror.pids()}
     return Sample(
         at=time.monotonic(),
-        rss_bytes={name: rss_bytes(pid) for name, pid in pids.items()},
-        files={name: open_files(pid) for name, pid in pids.items()},
+        rss_bytes={f"{name} {pid}": rss_bytes(pid) for name, pid in pids.items()},
+        files={f"{name} {pid}": open_files(pid) for name, pid in pids.items()},
     )
 
 
@@ -42,11 +45,17 @@ def rss_bytes(pid: int) -> int:
 
 
 def rss_slopes(samples: Sequence[Sample]) -> dict[str, int]:
-    """Return how many bytes per hour each process grows, by least squares."""
+    """Return how many bytes per hour each process grows that lasted, by least squares."""
+    lasting = set.intersection(*(set(item.rss_bytes) for item in samples))
     return {
-        name: round(slope([(item.at, item.rss_bytes.get(name, 0)) for item in samples]) * HOUR_S)
-        for name in samples[0].rss_bytes
+        name: round(slope([(item.at, item.rss_bytes[name]) for item in samples]) * HOUR_S)
+        for name in sorted(lasting)
     }
+
+
+def growth(first: Mapping[str, int], last: Mapping[str, int]) -> dict[str, int]:
+    """Return how much more the processes have that are in both."""
+    return {name: last[name] - count for name, count in first.items() if name in last}
 
 
 def slope(points: Sequence[tuple[float, int]]) -> float:

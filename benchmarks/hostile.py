@@ -34,7 +34,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.growth import Sample, rss_slopes, sample
+from benchmarks.growth import Sample, growth, rss_slopes, sample
 from benchmarks.hostile_child import Child, Figures
 from benchmarks.hostile_crowd import KINDS, totals
 from benchmarks.hostile_held import Target
@@ -184,10 +184,10 @@ class _Stand:
             "phases": self.phases,
             "slope of s": round(last.at - late[0].at, 1),
             "rss_bytes": dict(last.rss_bytes),
-            "rss growth, bytes": _more(first.rss_bytes, last.rss_bytes),
+            "rss growth, bytes": growth(first.rss_bytes, last.rss_bytes),
             "rss slope, bytes per hour": rss_slopes(late),
             "open files": dict(last.files),
-            "open files more": _more(first.files, last.files),
+            "open files more": growth(first.files, last.files),
         }
 
 
@@ -204,10 +204,6 @@ def _machine_ticks() -> tuple[int, int]:
     """Return the time of all processors so far, idle and in all."""
     ticks = [int(cell) for cell in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return ticks[3] + ticks[4], sum(ticks)
-
-
-def _more(first: Mapping[str, int], last: Mapping[str, int]) -> dict[str, int]:
-    return {name: count - first.get(name, 0) for name, count in last.items()}
 
 
 def faults_of(figures: Figures, *, is_timed: bool) -> list[str]:
@@ -241,7 +237,7 @@ def _has_fired(seen: Mapping[str, Mapping[str, int]], name: str) -> bool:
 
 
 def _most(counts: Mapping[str, int]) -> int:
-    return max(counts.values())
+    return max(counts.values(), default=0)
 
 
 def temps_left(mirror: Edge) -> int:

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.growth import rss_slopes, sample
+from benchmarks.growth import growth, rss_slopes, sample
 from benchmarks.hostile import run_hostile
 from benchmarks.soak_stage import Figures, Stage
 from mirror.simulator.process import start_simulator
@@ -119,7 +119,7 @@ def leaks(stage: Stage) -> Figures:
         samples.append(sample(stage.mirror))
     late = samples[len(samples) // 2 :]
     slopes = rss_slopes(late)
-    more = {name: late[-1].files[name] - count for name, count in late[0].files.items()}
+    more = growth(late[0].files, late[-1].files)
     temps = stage.mirror.store / "partial"
     wait_until(lambda: not list(temps.iterdir()), "no temp is left")
     is_judged = time.monotonic() - began_at >= JUDGED_S
@@ -127,6 +127,7 @@ def leaks(stage: Stage) -> Figures:
     are_few = all(count <= MOST_MORE_FILES for count in more.values())
     return {
         "samples": len(samples),
+        "processes replaced": len(samples[0].files.keys() - samples[-1].files.keys()),
         "rss_bytes at the end": dict(late[-1].rss_bytes),
         "rss slope, bytes per hour": slopes,
         "slope judged": is_judged,

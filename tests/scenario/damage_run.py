@@ -95,11 +95,7 @@ def run_damage(
     sound_count = count // SOUND_SHARE
     objects = _different(count + sound_count)
     with Edge(root, simulator, settings={**_QUICK, **(settings or {})}) as edge:
-        _ask_all(edge, objects, report)
-        assert report.answers == len(objects)
-        wanted = {each.sha256 for each in objects}
-        wait_until(lambda: wanted <= edge.blobs().keys(), "everything is stored", deadline_s)
-        blobs = edge.blobs()
+        blobs = _store_all(edge, objects, report, deadline_s)
     damaged = _damage_all(edge, [blobs[each.sha256] for each in objects[:count]], report)
     hidden = damaged[1::2]
     hide(edge.store / "index.db", hidden)
@@ -118,6 +114,23 @@ def _different(count: int) -> list[Known]:
         each = known(fresh_archive(next(sizes)))
         found.setdefault(each.sha256, each)
     return list(found.values())
+
+
+def _store_all(
+    edge: Edge, objects: Sequence[Known], report: DamageReport, deadline_s: float
+) -> dict[str, Path]:
+    """Ask until all are stored, and return their files; what a busy upstream failed is asked for
+    again."""
+    left = list(objects)
+
+    def is_done() -> bool:
+        _ask_all(edge, left, report)
+        blobs = edge.blobs()
+        left[:] = [each for each in left if each.sha256 not in blobs]
+        return not left
+
+    wait_until(is_done, "everything is stored", deadline_s)
+    return edge.blobs()
 
 
 def _damage_all(edge: Edge, files: Sequence[Path], report: DamageReport) -> list[Path]:
