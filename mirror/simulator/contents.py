@@ -113,7 +113,7 @@ class KeyedContent(Content):
 
     def __init__(self, seed: int, name: str, length: int) -> None:
         self._length = length
-        self._twice = _random_block(seed) * 2
+        self._twice = _random_block_twice(seed)
         self._key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
     @property
@@ -143,5 +143,6 @@ def digest_line(content: Content, name: str) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _random_block(seed: int) -> bytes:
-    return random.Random(f"block-{seed}").randbytes(BLOCK_BYTES)
+def _random_block_twice(seed: int) -> bytes:
+    """One object for all contents of a seed: thousands of them are alive at once."""
+    return random.Random(f"block-{seed}").randbytes(BLOCK_BYTES) * 2

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,14 @@ def test_digest_line_is_what_sha256sum_prints() -> None:
 def test_blocks_cover_the_content(length: int) -> None:
     content: Content = KeyedContent(1, "x", length)
     assert sum(len(block) for block in content.blocks()) == length
+
+
+def test_thousands_of_contents_share_one_block() -> None:
+    KeyedContent(1, "first", 1)
+    tracemalloc.start()
+    try:
+        contents = [KeyedContent(1, f"big-{number}", BLOCK_BYTES) for number in range(1000)]
+        used_bytes, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert used_bytes < len(contents) * 1024
