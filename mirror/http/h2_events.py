@@ -15,15 +15,20 @@ from dataclasses import dataclass
 
 from mirror.http.h2_errors import Code
 from mirror.http.h2_fields import RequestFields
+from mirror.http.h2_memo import CutBlock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReceived:
-    """A request's fields are here; `ends`: and nothing follows them."""
+    """A request's fields are here; `ends`: and nothing follows them.
+
+    `block`: their bytes, when they may be learned.
+    """
 
     stream_id: int
     fields: RequestFields
     ends: bool
+    block: CutBlock | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

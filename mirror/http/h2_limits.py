@@ -120,12 +120,12 @@ class Guard:
         """A WINDOW_UPDATE."""
         self.grants.take(1, self.now_s)
 
-    def sent(self, content_bytes: int, *, ends: bool) -> None:
-        """Content was sent, which WINDOW_UPDATE frames will answer.
+    def sent(self, content_bytes: int, *, ends: int) -> None:
+        """Content was sent, which WINDOW_UPDATE frames will answer; `ends`: of so many responses.
 
         Not per frame: a client that grants single bytes makes frames of single bytes.
         """
-        updates = _UPDATES_PER_RESPONSE if ends else 0
+        updates = _UPDATES_PER_RESPONSE * ends
         self.grants.give_back(content_bytes / _BYTES_PER_UPDATE + updates)
 
     def block(self, work_bytes: int) -> None:

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Final
 
 from mirror.http.h2_assembly import Block, BlockAssembly
+from mirror.http.h2_context_free import FieldLines
 from mirror.http.h2_controls import read_control
-from mirror.http.h2_decoder import FieldLines
 from mirror.http.h2_errors import (
     Code,
     H2ConnectionError,
@@ -67,7 +67,7 @@ class Receiver:
     def handle(self, frame: Frame) -> None:
         """Do what `frame` says. Raises: H2ConnectionError."""
         shared = self._shared
-        if self._assembly.is_open:
+        if self._assembly.stream_id:
             if frame.type != CONTINUATION or frame.stream_id != self._assembly.stream_id:
                 raise protocol_error("Something came between the frames of a field block.")
         elif not shared.has_settings and (frame.type != SETTINGS or frame.flags & ACK):
@@ -77,6 +77,23 @@ class Receiver:
                 _MESSAGES[frame.type](self, frame)
             else:
                 read_control(shared, frame)
+        except H2StreamError as fault:
+            self._reset(fault)
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether a request may come next: no field block is open."""
+        return self._assembly.stream_id == 0
+
+    def open(self, stream_id: int, fragment: bytes) -> None:
+        """Open the stream of a whole request whose frame was taken before.
+
+        Raises: H2ConnectionError.
+        """
+        block = Block(stream_id=stream_id, ends=True, depends_on=-1, fragment=fragment)
+        lines = self._decode(block)
+        try:
+            self._open(block, lines)
         except H2StreamError as fault:
             self._reset(fault)
 
@@ -108,8 +125,7 @@ class Receiver:
 
     def _on_block(self, block: Block) -> None:
         shared, streams, stream_id = self._shared, self._shared.streams, block.stream_id
-        lines = shared.decoder.decode(block.fragment)
-        shared.guard.block(shared.decoder.last_work_bytes)
+        lines = self._decode(block)
         stream = streams.open.get(stream_id)
         if stream is not None:
             self._on_trailers(stream, block, lines)
@@ -122,21 +138,32 @@ class Receiver:
         else:
             raise protocol_error("A stream's identifier is lower than an earlier one.")
 
+    def _decode(self, block: Block) -> FieldLines | None:
+        shared = self._shared
+        lines = shared.decoder.decode(block.fragment)
+        shared.guard.block(shared.decoder.last_work_bytes)
+        return lines
+
     def _on_request(self, block: Block, lines: FieldLines | None) -> None:
         shared, stream_id = self._shared, block.stream_id
         streams = shared.streams
         streams.last_id = stream_id
-        if stream_id > shared.refused_above or len(streams.open) >= shared.limits.max_streams:
+        under_way = len(streams.open) + len(shared.recalled)
+        if stream_id > shared.refused_above or under_way >= shared.limits.max_streams:
             shared.put(rst_stream(stream_id, Code.REFUSED_STREAM))
             streams.close(stream_id, is_reset_here=True)
             shared.guard.wasted_stream()
-            return
+        else:
+            self._open(block, lines)
+
+    def _open(self, block: Block, lines: FieldLines | None) -> None:
+        shared, stream_id = self._shared, block.stream_id
         stream = StreamState(
             stream_id,
             send_bytes=shared.peer_initial_bytes,
             receive_bytes=shared.stream_receive_bytes,
         )
-        streams.add(stream)
+        shared.streams.add(stream)
         stream.request_ended = block.ends
         _check_dependency(block)
         if lines is None:
@@ -148,7 +175,11 @@ class Receiver:
         fields = _valid_request(block, lines)
         stream.is_known = True
         stream.content_left_bytes = fields.content_bytes
-        shared.events.append(RequestReceived(stream_id=stream_id, fields=fields, ends=block.ends))
+        read = shared.decoder.last_read
+        cut = None if read is None else shared.recollection.cut(read, fields)
+        shared.events.append(
+            RequestReceived(stream_id=stream_id, fields=fields, ends=block.ends, block=cut)
+        )
 
     def _on_trailers(self, stream: StreamState, block: Block, lines: FieldLines | None) -> None:
         if stream.request_ended:

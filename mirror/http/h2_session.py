@@ -15,6 +15,9 @@ Rules:
    and `read_on` goes on. Frames that belong to a request stay with it: one that is reset by the
    same bytes is told of together with its end.
 7. Memory is bounded by the limits: one field block, one frame, `max_streams`, and the output.
+8. A request whose bytes are known (`h2_memo`) is no event: it waits in `recalled` until it is
+   `answered`, or read by `read_recalled`. Should a frame come that is of its stream, it is read
+   first. Until then it is under way like a stream, and counted by `max_streams`.
 
 Units: bytes; seconds of a monotonic clock.
 Does not: do I/O, read a clock, keep content, schedule streams, or answer.
@@ -33,6 +36,7 @@ from mirror.http.h2_frames import (
     HEADERS,
     MAX_FRAME_BYTES,
     PREFACE,
+    RST_STREAM,
     FrameReader,
     data_frames,
     goaway,
@@ -42,6 +46,7 @@ from mirror.http.h2_frames import (
     settings_frame,
 )
 from mirror.http.h2_limits import Limits
+from mirror.http.h2_memo import BlockMemo
 from mirror.http.h2_receiver import Receiver
 from mirror.http.h2_settings import (
     HEADER_TABLE_SIZE,
@@ -58,20 +63,35 @@ _PING_PAYLOAD: Final = bytes(8)  # at most one is under way
 # some clients refuse the next block without it after they lowered their limit.
 _TABLE_SIZE_0: Final = b"\x20"
 _UPGRADED_STREAM: Final = 1  # RFC 7540 section 3.2
+# Of a turn's requests; one that is known takes 5 us, one that is read and decided about 60 to 120,
+# which is why those that are known and read after all count in full.
+RECALLED_PER_REQUEST: Final = 4
 
 
 class Session:
     """One connection, from the client's preface to its end."""
 
-    __slots__ = ("_preface_left", "_reader", "_receiver", "_shared", "failure", "has_unread")
+    __slots__ = (
+        "_preface_left",
+        "_reader",
+        "_receiver",
+        "_shared",
+        "failure",
+        "has_unread",
+        "recalled",
+        "recalls",
+    )
 
-    def __init__(self, limits: Limits, *, now_s: float) -> None:
-        self._shared = SharedState(limits, now_s)
+    def __init__(self, limits: Limits, *, now_s: float, memo: BlockMemo | None = None) -> None:
+        """`memo`: what a worker's connections share; without it nothing is recalled."""
+        self._shared = SharedState(limits, now_s, memo)
         self._reader = FrameReader()
         self._receiver = Receiver(self._shared)
         self._preface_left = PREFACE
         self.failure: ConnectionFailed | None = None
         self.has_unread = False
+        self.recalled = self._shared.recalled
+        self.recalls = memo is not None
         self._shared.put(
             settings_frame(
                 (
@@ -148,20 +168,84 @@ class Session:
         shared, reader = self._shared, self._reader
         shared.guard.now_s = now_s
         self.has_unread = False
-        left = most_requests
+        left = most_requests * RECALLED_PER_REQUEST
         try:
-            while self.failure is None and (frame := reader.read()) is not None:
-                self._receiver.handle(frame)
-                shared.check_output()
-                left -= frame.type == HEADERS
-                if left <= 0 and reader.next_type == HEADERS:
+            while self.failure is None:
+                if shared.decoder.is_context_free and self.recalls:
+                    left -= self._recall(left)
+                if left <= 0 and self._is_for_later(reader.next_type):
                     self.has_unread = True
                     break
+                frame = reader.read()
+                if frame is None:
+                    break
+                if frame.stream_id in self.recalled:
+                    self._open_recalled(frame.stream_id)
+                    left -= RECALLED_PER_REQUEST - 1
+                self._receiver.handle(frame)
+                shared.check_output()
+                if frame.type == HEADERS:
+                    left -= RECALLED_PER_REQUEST
         except H2ConnectionError as exc:
             self._fail(exc)
         # Handed over: a connection that is idle keeps no fields.
         events, shared.events = shared.events, []
         return events
+
+    def answered(self, stream_ids: list[int], content_bytes: int) -> None:
+        """Requests of `recalled` were answered whole, with so much content together."""
+        shared = self._shared
+        shared.window.left_bytes -= content_bytes
+        shared.guard.sent(content_bytes, ends=len(stream_ids))
+        shared.streams.close_answered(stream_ids)
+        if len(stream_ids) == len(self.recalled):
+            self.recalled.clear()
+            return
+        for stream_id in stream_ids:
+            del self.recalled[stream_id]
+
+    def read_recalled(self, most: int) -> list[Event]:
+        """Read the first of what is left in `recalled` after all; return the events."""
+        try:
+            for stream_id in list(self.recalled)[:most]:
+                self._open_recalled(stream_id)
+        except H2ConnectionError as exc:
+            self._fail(exc)
+        events, self._shared.events = self._shared.events, []
+        return events
+
+    @property
+    def fresh_allowances(self) -> tuple[int, int]:
+        """How many bytes of content the connection's window admits, and that of a stream on which
+        nothing was sent; both below 0 while the next head is not like the others."""
+        shared = self._shared
+        if shared.owes_size_update or self.failure is not None:
+            return -1, -1
+        return shared.window.left_bytes, shared.peer_initial_bytes
+
+    def _recall(self, most: int) -> int:
+        """Take requests that are known into `recalled`; how many."""
+        shared = self._shared
+        if not self._receiver.may_begin:
+            return 0
+        streams, recalled = shared.streams, self.recalled
+        room = shared.limits.max_streams - len(streams.open) - len(recalled)
+        ids = range(streams.last_id + 1 | 1, shared.refused_above + 1, 2)
+        read = self._reader.read_known(shared.recollection.recall, ids, min(most, room))
+        if read:
+            recalled.update(read)
+            streams.last_id = read[-1][0]
+        return len(read)
+
+    def _is_for_later(self, next_type: int | None) -> bool:
+        """Rule 6: whether a frame has to wait once a turn's requests are read. While some are
+        recalled any other frame may be of one, which then is begun."""
+        if next_type == HEADERS:
+            return True
+        return bool(self.recalled) and next_type not in (None, RST_STREAM)
+
+    def _open_recalled(self, stream_id: int) -> None:
+        self._receiver.open(stream_id, self.recalled.pop(stream_id).block)
 
     def take_output(self) -> bytes:
         """Return the control frames that are to be sent."""
@@ -252,4 +336,5 @@ class Session:
         last = min(shared.streams.last_id, shared.refused_above)
         shared.put(goaway(last, exc.code, exc.message.encode("ascii")))
         shared.streams.open.clear()
+        self.recalled.clear()
         shared.events.append(self.failure)

@@ -16,6 +16,7 @@ from mirror.http.h2_errors import Code, H2ConnectionError
 from mirror.http.h2_events import Event, StreamReset
 from mirror.http.h2_frames import ALL_STREAMS, rst_stream
 from mirror.http.h2_limits import Guard, Limits
+from mirror.http.h2_memo import BlockMemo, Recalled, Recollection
 from mirror.http.h2_settings import DEFAULT_WINDOW_BYTES
 from mirror.http.h2_streams import StreamTable
 from mirror.http.h2_windows import ReceiveWindow, SendWindow
@@ -37,19 +38,26 @@ class SharedState:
         "limits",
         "owes_size_update",
         "peer_initial_bytes",
+        "recalled",
         "receive_window",
+        "recollection",
         "refused_above",
         "stream_receive_bytes",
         "streams",
         "window",
     )
 
-    def __init__(self, limits: Limits, now_s: float) -> None:
+    def __init__(self, limits: Limits, now_s: float, memo: BlockMemo | None = None) -> None:
+        memo = memo or BlockMemo()
         self.limits = limits
         self.guard = Guard(limits, now_s)
         self.decoder = BlockDecoder(
-            max_list_bytes=limits.max_list_bytes, max_field_lines=limits.max_field_lines
+            max_list_bytes=limits.max_list_bytes,
+            max_field_lines=limits.max_field_lines,
+            reader=memo.reader,
         )
+        self.recollection = Recollection(memo)
+        self.recalled: dict[int, Recalled] = {}  # by stream; see `h2_session`
         self.has_settings = False  # the client's came
         self.has_ack = False  # of this server's settings
         self.streams = StreamTable()

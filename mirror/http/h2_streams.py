@@ -77,6 +77,10 @@ class StreamTable:
         self.open.pop(stream_id, None)
         (self._reset_here if is_reset_here else self._over).append(stream_id)
 
+    def close_answered(self, stream_ids: Iterable[int]) -> None:
+        """Streams are over that nothing but their identifier was known of."""
+        self._over.extend(stream_ids)
+
     def is_idle(self, stream_id: int) -> bool:
         """Whether nobody has used it: the client not yet, and this server never does."""
         return stream_id > self.last_id or stream_id % 2 == 0

@@ -28,6 +28,7 @@ from mirror.http.h2_frames import (
     PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
+    SETTINGS,
     WINDOW_UPDATE,
 )
 from mirror.http.h2_limits import Limits, Rate
@@ -138,6 +139,13 @@ ALLOWED = (
         why="h2 waits for the end of the block; nothing it could hold makes the frame valid",
     ),
     Difference(
+        frames=frozenset((CONTINUATION,)),
+        ours="connection 1",
+        theirs="stream 5",
+        says="CONTINUATION comes after nothing",
+        why="6.10: without an open block a fault of the connection; h2 looks at the stream first",
+    ),
+    Difference(
         frames=BLOCKS,
         ours="connection 9",
         theirs="stream 5",
@@ -178,6 +186,13 @@ ALLOWED = (
         theirs=ENDS,
         says=ANY,
         why="5.5: an extension that this session does not know (RFC 7838) is ignored",
+    ),
+    Difference(
+        frames=frozenset((SETTINGS,)),
+        ours="ok",
+        theirs="connection 3",
+        says="May not increment flow control window",
+        why="6.9.2: of windows that are there; h2 keeps those of streams that were reset",
     ),
     Difference(
         frames=ALL_FRAMES,
