@@ -81,12 +81,12 @@ class Blobs:
     async def _keep_proofs(self, route: Route, expected: Expected, signing: Signing | None) -> None:
         """Keep the proofs if the body is stored: one that passed through may have lost its reader
         before its end, and then nobody has compared anything."""
-        stored = self._parts.desk.lookup(route.key)
-        if stored is None or stored.entry.digest != expected.digest:
-            return
         is_weak = signing is None or signing.grade is Grade.WEAK  # good, and proves nothing
         files = (expected.file, None if signing is None or is_weak else signing.file)
         used = [file for file in files if file is not None]
+        stored = self._parts.desk.lookup(route.key) if used else None
+        if stored is None or stored.entry.digest != expected.digest:
+            return
         await self._files.agreed(used, route, expected.digest)
 
     async def _from_store(

@@ -41,6 +41,12 @@ class DatedManifests:
         self._parsed: tuple[bytes, ManifestList] | None = None
         self._parsing = asyncio.Lock()
 
+    @staticmethod
+    def is_about(route: Route) -> bool:
+        """Whether the list may say something about it: only dated files of channels are listed."""
+        channel = channel_of(route)
+        return channel is not None and channel.date is not None
+
     async def is_unlisted(self, route: Route) -> bool:
         """Whether the list proves that upstream has no such file."""
         channel = channel_of(route)

@@ -23,11 +23,11 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mirror.errors import StoreError
 from mirror.fill.attests import Attests
+from mirror.fill.commits import Commit, lasting_records
 from mirror.fill.ports import BlobReader, PartialFile, Reservation, Resumable, StoreDoor
 from mirror.store.entry import Entry, Stored
 from mirror.store.knowledge import Statement
@@ -37,6 +37,7 @@ from mirror.store.trouble import StoreTrouble
 BODY_THREADS = 8  # hashing and writing release the GIL; more threads than disks queue anyway
 PUBLISH_THREADS = 4  # they wait for the disk, most of them for the same journal
 FEED_THREADS = 2  # each reads a whole body, of up to gigabytes
+FLUSH_THREADS = 2  # one disk takes no more at once; whatever waits is still in memory
 URGENT_THREADS = 2  # a reservation that has to evict does not hold up one that fits
 BEHIND_BYTES = 33554432  # contents that wait in memory for a slow disk
 FEED_BYTES = 1048576
@@ -46,19 +47,6 @@ GROUP_MAX = 256  # commits joined into one transaction: bounds how long a batch 
 Piece = tuple[int, bytes]  # where the bytes belong, and they
 
 _T = TypeVar("_T")
-
-
-@dataclass(slots=True, kw_only=True)
-class _Commit:
-    puts: Sequence[tuple[Entry, bytes]] = ()
-    records: Sequence[Entry] = ()
-    done: asyncio.Future[list[Stored]] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-    @property
-    def nbytes(self) -> int:
-        return sum(len(content) for _, content in self.puts)
 
 
 class StoreDesk:
@@ -77,7 +65,8 @@ class StoreDesk:
         self._publishing = ThreadPoolExecutor(PUBLISH_THREADS, thread_name_prefix="publish")
         self._bodies = ThreadPoolExecutor(BODY_THREADS, thread_name_prefix="body")
         self._feeding = ThreadPoolExecutor(FEED_THREADS, thread_name_prefix="feed")
-        self._queue: list[_Commit] = []
+        self._flushing = ThreadPoolExecutor(FLUSH_THREADS, thread_name_prefix="flush")
+        self._queue: list[Commit] = []
         self._committer: asyncio.Task[None] | None = None
         self._uncommitted_bytes = 0
         self._touched = 0  # keys whose use waits to be noted
@@ -154,10 +143,10 @@ class StoreDesk:
         self, items: Sequence[tuple[Entry, bytes]], records: Sequence[Entry] = ()
     ) -> list[Stored]:
         """Store small objects, and `records` with them: readers see all of it or nothing."""
-        return await self._commit(_Commit(puts=items, records=records))
+        return await self._commit(Commit(puts=items, records=records))
 
     async def record(self, entries: Sequence[Entry]) -> None:
-        await self._commit(_Commit(records=entries))
+        await self._commit(Commit(records=entries))
 
     async def withdraw(self, keys: Sequence[str]) -> None:
         await self._in(self._urgent, self._store.withdraw, keys)
@@ -204,6 +193,8 @@ class StoreDesk:
         return await self._in(self._urgent, reservation.extend, more_bytes)
 
     async def resumable(self, key: str, digest: bytes) -> Resumable | None:
+        if not self._store.may_resume(key, digest):
+            return None  # of most nothing is kept: a look into a map instead of a thread
         return await self._in(self._bodies, self._store.resumable, key, digest)
 
     async def begin(
@@ -237,7 +228,7 @@ class StoreDesk:
     ) -> asyncio.Future[bool]:
         """Write in a thread what belongs anywhere, then let the prefix take over what it reaches
         and hash `absorb_bytes` of it at most; the result: whether there are more. Notes how far it
-        is if asked.
+        was flushed if asked.
 
         At most one call per partial at a time (the caller's duty).
         """
@@ -251,6 +242,10 @@ class StoreDesk:
             return has_more
 
         return self._submit(self._bodies, call)
+
+    def flush(self, partial: PartialFile) -> asyncio.Future[None]:
+        """Bring to the disk what has landed, beside the writes. At most one call per partial."""
+        return self._submit(self._flushing, partial.flush)
 
     async def digest(self, partial: PartialFile) -> bytes:
         return await self._in(self._bodies, partial.digest)
@@ -279,7 +274,8 @@ class StoreDesk:
         await self._attests.aclose()
         for threads in (self._metadata, self._urgent, self._publishing, self._feeding):
             threads.shutdown(wait=True)
-        self._bodies.shutdown(wait=True)
+        for threads in (self._bodies, self._flushing):
+            threads.shutdown(wait=True)
 
     def _feed(self, stored: Stored, take: Callable[[bytes], None]) -> bool:
         opened = self._reader.open_blob(stored)
@@ -323,7 +319,7 @@ class StoreDesk:
         if self._trouble is not None:
             self._trouble.met(error)
 
-    async def _commit(self, commit: _Commit) -> list[Stored]:
+    async def _commit(self, commit: Commit) -> list[Stored]:
         self._queue.append(commit)
         self._uncommitted_bytes += commit.nbytes
         if self._committer is None:
@@ -340,15 +336,15 @@ class StoreDesk:
                 results = [exc] * len(group)
             for commit, result in zip(group, results, strict=True):
                 self._uncommitted_bytes -= commit.nbytes
-                _settle(commit.done, result)
+                commit.settle(result)
         self._committer = None
 
-    def _write_group(self, group: list[_Commit]) -> list[list[Stored] | Exception]:
+    def _write_group(self, group: list[Commit]) -> list[list[Stored] | Exception]:
         """Write all in one transaction; when that fails, one by one, so that one bad object
         does not take the others along."""
         try:
             puts = [item for commit in group for item in commit.puts]
-            records = _lasting_records(group)
+            records = lasting_records(group)
             if puts:
                 stored = self._store.put_small(puts, records=records)
             else:
@@ -376,24 +372,3 @@ async def finished(future: asyncio.Future[_T]) -> _T:
         if not future.cancelled():
             future.exception()  # the canceller gets the cancellation, not the error
         raise
-
-
-def _lasting_records(group: Sequence[_Commit]) -> list[Entry]:
-    """The records of the group, which are written behind its contents: without those of a key that
-    a later commit gives other content."""
-    lasting: list[list[Entry]] = []
-    replaced: set[str] = set()
-    for commit in reversed(group):
-        lasting.append([entry for entry in commit.records if entry.key not in replaced])
-        replaced.update(entry.key for entry, _ in commit.puts)
-    return [entry for records in reversed(lasting) for entry in records]
-
-
-def _settle(done: asyncio.Future[list[Stored]], result: list[Stored] | Exception) -> None:
-    if done.done():
-        return
-    if isinstance(result, Exception):
-        done.set_exception(result)
-        done.exception()  # marked as seen: its asker may have been cancelled
-    else:
-        done.set_result(result)

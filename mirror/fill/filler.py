@@ -66,6 +66,7 @@ from mirror.fill.replies import (
     held_off,
     stale,
 )
+from mirror.fill.seen import Seen, see_intact
 from mirror.fill.signatures import Signatures
 from mirror.fill.small import SmallObjects
 from mirror.fill.trust_mark import TrustMark
@@ -299,21 +300,6 @@ class Filler:
                 raise
             return None  # it cannot be recorded as good: upstream's is, and passes through
 
-    async def _attest_changed(self, job: Job) -> None:
-        """Hash what the job's keys name where the file is not the attested one."""
-        if self._flights.find(job.key) is not None:
-            return  # whoever launched it has seen to that
-        for key in job.keys:
-            stored = self._desk.lookup(key)
-            if stored is None or self._desk.is_intact(stored):
-                continue
-            try:
-                await self._desk.attest(stored)
-            except StoreError as exc:
-                # Then it is as good as absent, and upstream is asked.
-                if exc.trouble is None:
-                    self._log.warning("not-attested", key=key, reason=str(exc))
-
     async def _refuse_claim(self, route: Route, claim: bytes) -> Reply | None:
         """Compare a claim with the index; unequal is 404 without a fetch of the crate."""
         stored = self._desk.current(route.key)
@@ -325,21 +311,26 @@ class Filler:
         return _wrong_claim()
 
     async def _is_unlisted(self, route: Route) -> bool:
-        return self._desk.current(route.key) is None and await self._dates.is_unlisted(route)
+        if not self._dates.is_about(route) or self._desk.current(route.key) is not None:
+            return False
+        return await self._dates.is_unlisted(route)
 
     async def _obtain(self, route: Route, since: float, ask: Ask | None = None) -> Reply:
         """Answer from the store, a running flight, or one launched here; `ask` says what of it."""
         job = self._procedures.job_of(route)
-        await self._attest_changed(job)
+        seen: Seen | None = None
+        if self._flights.find(job.key) is None:  # else: whoever launched it has seen to that
+            seen = await see_intact(self._desk, job.keys, self._log)
         while True:
             flight = self._flights.find(job.key)
             is_follower = flight is not None
             is_late = flight is not None and flight.is_answered
             if flight is None:
-                ready = self._ready(route, job, since)
+                ready = self._ready(route, job, since, seen)
                 if ready is not None:
                     return ready
                 flight = self._flights.launch(job.key, job.keys, job.run)
+            seen = None
             flight.wanted.add(ask if self._heeds_ranges else None)
             reply = await self._wait(flight, route)
             if isinstance(reply, PassThrough) and not reply.source.claim():
@@ -355,11 +346,15 @@ class Filler:
                 return from_memory(reply)
             return collapsed(reply) if is_follower else reply
 
-    def _ready(self, route: Route, job: Job, since: float) -> Reply | None:
-        """What can be answered without upstream: fresh in the store, or held off."""
-        stored = self._desk.lookup(route.key)
-        if stored is not None and not self._desk.is_intact(stored):
-            stored = None
+    def _ready(self, route: Route, job: Job, since: float, seen: Seen | None) -> Reply | None:
+        """What can be answered without upstream: fresh in the store, or held off. `seen` is what
+        was looked up in this turn of the loop, and intact."""
+        if seen is not None and route.key in seen:
+            stored = seen[route.key]
+        else:
+            stored = self._desk.lookup(route.key)
+            if stored is not None and not self._desk.is_intact(stored):
+                stored = None
         if stored is not None and _is_usable(stored, since, self._clock.now()):
             return StoredAnswer(stored=stored, outcome="hit")
         held = self._flights.held(job.key)

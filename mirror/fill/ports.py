@@ -51,7 +51,13 @@ class PartialFile(Protocol):
 
     def read(self, offset: int, size: int) -> bytes: ...
 
-    def note(self) -> None: ...
+    def flush(self) -> None:
+        """Make durable what has landed; the one call that may run beside another."""
+        ...
+
+    def note(self) -> None:
+        """Record how far it was flushed."""
+        ...
 
 
 class Resumable(Protocol):
@@ -93,6 +99,10 @@ class BlobDoor(Protocol):
     """The store's files. `reservation` is the store's own object, handed back unopened."""
 
     def reserve(self, nbytes: int, resuming: tuple[str, bytes] | None = None) -> Any: ...
+
+    def may_resume(self, key: str, digest: bytes) -> bool:
+        """Whether something of it is kept; touches no disk and waits for no lock."""
+        ...
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None: ...
 

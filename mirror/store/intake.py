@@ -27,7 +27,8 @@ from mirror.store.classes import OTHER, class_of_key
 from mirror.store.entry import Entry, Stored
 from mirror.store.guarded_quarantine import GuardedQuarantine
 from mirror.store.holds import Holds
-from mirror.store.partial import Partial, Resumable, Terms
+from mirror.store.partial import Partial, Terms
+from mirror.store.partial_record import Resumable
 from mirror.store.partials import Partials
 from mirror.store.points import Point, passed
 from mirror.store.publishing import Arrival, Publisher, require_content

@@ -20,7 +20,7 @@ Rules:
 
 Units: bytes; `landed` is the length of the prefix on disk, of which `_hashed` are hashed.
 Does not: publish, verify against the expected digest, or decide what to keep.
-Runs in: keeper; one thread at a time per partial.
+Runs in: keeper; one thread at a time per partial, and one more that flushes.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -36,48 +37,23 @@ from mirror.clock import Clock
 from mirror.errors import StoreError
 from mirror.store.budget import Reservation
 from mirror.store.extents import Extents, Runs
-from mirror.store.files import Files, disk_errors, read_all, replace_file, write_all
+from mirror.store.files import Files, disk_errors, write_all
 from mirror.store.layout import RECORD_SUFFIX
+from mirror.store.partial_record import (
+    RECORD_VERSION,
+    PartialRecord,
+    is_resumable,
+    is_uncut,
+    synced_bytes,
+    write_record,
+)
 from mirror.store.points import Point, passed
 
-_RECORD_VERSION = 1
-_RECORD_LIMIT_BYTES = 65536
 # An unknown length reserves ahead in steps, so that not every chunk asks for room.
 _RESERVE_STEP_BYTES = 1 << 20
 # A record costs 0.1 ms; a crash costs at most so much of what had landed.
 SPARSE_NOTE_BYTES = 4 << 20
 _READ_STEP_BYTES = 1 << 20
-
-
-def is_resumable(validator: str, length: int) -> bool:
-    """A weak validator or an unknown length cannot tie two transfers together."""
-    return bool(validator) and not validator.startswith("W/") and length >= 0
-
-
-class PartialRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What lies beside a temp: enough to go on with it, and to know when not to."""
-
-    version: int
-    key: str
-    validator: str
-    length: int
-    digest: str
-    extents: tuple[tuple[int, int], ...]  # synced: what counts after another boot
-    boot: str
-    noted_at: float
-    prefix: int = -1  # what counts on the same boot; -1: the whole file, nothing lies ahead
-
-    @property
-    def is_resumable(self) -> bool:
-        return is_resumable(self.validator, self.length)
-
-
-class Resumable(msgspec.Struct, frozen=True, kw_only=True):
-    """A kept temp as it lies: `landed` bytes of `length` under the strong `validator`."""
-
-    validator: str
-    length: int
-    landed: int
 
 
 class PartialState(enum.Enum):
@@ -129,6 +105,10 @@ class Partial:
         self._inherited_bytes = 0  # what an uncut temp took of the disk before this flight
         self._recorded = 0  # how much of the prefix the record of a sparse temp admits
         self._synced = 0
+        self._syncing = threading.Lock()
+        self._is_still = False  # no flush begins any more
+        self._flushed = 0  # how far a flush found the prefix
+        self._flush_error: OSError | None = None
         self._tapped: Callable[[bytes], None] | None = None
 
     @property
@@ -146,7 +126,7 @@ class Partial:
         if not is_sparse:
             self._files.truncate(self._fd, length)
         self._is_sparse = is_sparse
-        self._synced = min(length, _synced(record))
+        self._synced = min(length, synced_bytes(record))
         self.landed = self._recorded = length
 
     def inherit(self, held_bytes: int) -> None:
@@ -224,24 +204,47 @@ class Partial:
         self._catch_up(self.landed)
         return self._hash.digest()
 
+    def flush(self) -> None:
+        """Make durable what has landed, beside whoever writes on: the one call for another thread.
+
+        What the disk says against it is raised by the next call that needs the disk.
+        """
+        landed = self.landed
+        with self._syncing:
+            if self._is_still or self.state is not PartialState.LANDING:
+                return
+            try:
+                self._files.sync(self._fd)
+                self._flushed = max(self._flushed, landed)
+            except OSError as exc:
+                self._flush_error = exc
+
+    def still(self) -> None:
+        """Wait for a flush that runs, and begin none any more. What the disk did not take in goes:
+        read back later it could be other bytes, and upstream would be blamed.
+        """
+        with self._syncing:
+            self._is_still = True
+        if self._flush_error is not None:
+            self.discard()
+
     def note(self) -> None:
-        """Make the landed prefix durable and say so in the record. Costs an fsync of new bytes.
+        """Say in the record how far the prefix is durable (`flush`).
 
         Nothing to do for what can never be resumed: without a record the next start sweeps it.
         """
         self._require_landing()
-        if not self.terms.is_resumable:
-            return
         with self._failing():
-            self._files.sync(self._fd)
-            self._synced = self.landed
+            if not self.terms.is_resumable:
+                return
+            self._synced = max(self._synced, self._flushed)
             self.write_record()
         passed(Point.FILL_NOTED)
 
     def write_record(self) -> None:
         """Raises OSError."""
         record = PartialRecord(
-            version=_RECORD_VERSION,
+            version=RECORD_VERSION,
             key=self.key,
             validator=self.terms.validator,
             length=self.length,
@@ -251,9 +254,7 @@ class Partial:
             noted_at=self._clock.now(),
             prefix=self.landed if self._is_sparse else -1,
         )
-        replace_file(
-            self._files, self.path + RECORD_SUFFIX, msgspec.json.encode(record), durable=False
-        )
+        write_record(self._files, self.path, record)
         self._recorded = self.landed
 
     def record_prefix(self) -> None:
@@ -265,8 +266,10 @@ class Partial:
     def sync(self) -> None:
         """Make the content durable before it is published. Raises StoreError."""
         self._require_landing()
-        with self._failing():
+        with self._syncing, self._failing():
             self._files.sync(self._fd)
+            # The system tells a failed write-back once per descriptor: `flush` may have been told.
+            self._require_flushed()
 
     def discard(self) -> None:
         """Remove the temp and its record and free the reservation; `read` goes on working."""
@@ -280,6 +283,7 @@ class Partial:
     def close(self) -> None:
         """Let go of the descriptor and the reservation; leaves the files as they are."""
         if self.state is not PartialState.CLOSED:
+            self.still()  # a flush must not meet another file under this number
             self.state = PartialState.CLOSED
             with contextlib.suppress(OSError):  # nothing is lost: content was synced, or is dropped
                 self._files.close(self._fd)
@@ -339,39 +343,17 @@ class Partial:
         if self.state is not PartialState.LANDING:
             raise StoreError(self.key, f"its file is {self.state.value}")
 
+    def _require_flushed(self) -> None:
+        """Raises what `flush` met: OSError."""
+        if self._flush_error is not None:
+            raise self._flush_error
+
     @contextlib.contextmanager
     def _failing(self) -> Iterator[None]:
         try:
             with disk_errors(self.path):
+                self._require_flushed()
                 yield
         except StoreError:
             self.discard()
             raise
-
-
-def load_record(files: Files, temp_path: str) -> PartialRecord | None:
-    """Return the record beside a temp; None when there is none that can be used."""
-    try:
-        content = read_all(files, temp_path + RECORD_SUFFIX, _RECORD_LIMIT_BYTES)
-        record = msgspec.json.decode(content, type=PartialRecord)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return record if record.version == _RECORD_VERSION else None
-
-
-def usable_prefix(record: PartialRecord, size: int, boot: str) -> int:
-    """Return how many bytes of a temp of `size` bytes count (rule 2)."""
-    if record.boot and record.boot == boot:
-        landed = size if record.prefix < 0 else min(size, record.prefix)
-    else:
-        landed = min(size, _synced(record))
-    return landed if landed <= record.length else 0
-
-
-def is_uncut(record: PartialRecord, boot: str) -> bool:
-    """Whether the temp keeps what lies behind its prefix when it is resumed (rule 6)."""
-    return record.prefix >= 0 and bool(record.boot) and record.boot == boot
-
-
-def _synced(record: PartialRecord) -> int:
-    return record.extents[0][1] if record.extents else 0

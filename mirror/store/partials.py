@@ -24,14 +24,8 @@ from mirror.store.budget import BLOB_OVERHEAD_BYTES, Budget, Reservation
 from mirror.store.files import Files, disk_errors, unlink_if_there
 from mirror.store.layout import RECORD_SUFFIX, Layout, key_digest
 from mirror.store.leftovers import Leftovers
-from mirror.store.partial import (
-    Partial,
-    PartialState,
-    Resumable,
-    Terms,
-    load_record,
-    usable_prefix,
-)
+from mirror.store.partial import Partial, PartialState, Terms
+from mirror.store.partial_record import Resumable, load_record, usable_prefix
 from mirror.store.points import Point, passed
 
 KEEP_S = 7 * 86400.0  # a release that nobody asked for again within a week is not worth its room
@@ -59,6 +53,10 @@ class Partials:
         self._boot = boot
         self._active: set[str] = set()
         self._kept: dict[tuple[str, str], str] = {}  # key and digest -> name of the kept temp
+
+    def may_resume(self, key: str, digest: bytes) -> bool:
+        """Whether something is kept of `key` with this digest; `resumable` says what."""
+        return (key, digest.hex()) in self._kept  # one look into a map needs no lock
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None:
         """Return what is kept of `key` with this digest, as far as it counts; None: nothing."""
@@ -115,6 +113,7 @@ class Partials:
     def let_go(self, partial: Partial, *, keep: bool) -> None:
         """End a flight's use of its temp; `keep` leaves it to be resumed when that is possible."""
         name = _name(partial.terms)
+        partial.still()  # a slow disk holds up this flight, not who wants the lock
         with self._lock:
             landing = partial.state is PartialState.LANDING
             if landing and keep and partial.terms.is_resumable and partial.landed:
@@ -133,6 +132,7 @@ class Partials:
     def published(self, partial: Partial) -> None:
         """End a flight whose content is a blob: its temp became that, or is left because the blob
         was here already."""
+        partial.still()
         self._leftovers.remove(partial.path)
         self._leftovers.remove(partial.path + RECORD_SUFFIX)
         with self._lock:

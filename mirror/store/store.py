@@ -38,7 +38,8 @@ from mirror.store.knowledge import Statement, pack
 from mirror.store.layout import Layout
 from mirror.store.owner import Ownership, claim
 from mirror.store.page import SharedPage
-from mirror.store.partial import Partial, Resumable, Terms
+from mirror.store.partial import Partial, Terms
+from mirror.store.partial_record import Resumable
 from mirror.store.recovery import Need, boot_id, note_clean, open_index, settle
 from mirror.store.tally import NoTally, StoreTally
 from mirror.store.workings import Given, Workings
@@ -177,6 +178,10 @@ class Store:
         What is kept of the key and digest that are `resuming` is part of them, and counts once.
         """
         return self._intake.reserve(nbytes, resuming)
+
+    def may_resume(self, key: str, digest: bytes) -> bool:
+        """Whether something of a body is kept; without a look at the disk."""
+        return self._partials.may_resume(key, digest)
 
     def resumable(self, key: str, digest: bytes) -> Resumable | None:
         """Return how much of `key` with this digest an earlier flight left. Advice: no hash yet."""

@@ -26,7 +26,7 @@ from mirror.errors import StoreError
 from mirror.jobs.shelf import Shelf, open_shelf
 from mirror.store.budget import footprint
 from mirror.store.layout import RECORD_SUFFIX
-from mirror.store.partial import PartialRecord
+from mirror.store.partial_record import PartialRecord
 from tests.faults.fault_edge import FaultEdge
 from tests.scenario.body_checker import Known
 from tests.scenario.edge import Edge, wait_until

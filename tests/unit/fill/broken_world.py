@@ -16,13 +16,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+import pytest
+
+from mirror.fill import landing
+from mirror.fill.desk import StoreDesk
 from mirror.fill.messages import FlightState, StoredAnswer
+from mirror.fill.ports import PartialFile
 from mirror.fill.replies import Growing, Inline, PassThrough, Reply
 from mirror.store.budget import footprint
 from tests.faults.files import FaultFiles
 from tests.unit.fill.keeper_world import World
 
 _TRIES = 4
+FLUSH_OFTEN_BYTES = 65536
 
 
 class BrokenWorld(World):
@@ -83,6 +89,20 @@ class BrokenWorld(World):
             assert stored is not None, f"{key} is not stored"
         assert len(self.filler.flights) == 0
         assert self.filler.waiting == 0
+
+
+def flush_often(monkeypatch: pytest.MonkeyPatch) -> list[PartialFile]:
+    """Bring small bodies, too, to the disk while more comes; return whose flushes began."""
+    begun: list[PartialFile] = []
+    flush = StoreDesk.flush
+
+    def noted(desk: StoreDesk, partial: PartialFile) -> asyncio.Future[None]:
+        begun.append(partial)
+        return flush(desk, partial)
+
+    monkeypatch.setattr(StoreDesk, "flush", noted)
+    monkeypatch.setattr(landing, "FLUSH_EVERY_BYTES", FLUSH_OFTEN_BYTES)
+    return begun
 
 
 async def _followed(reply: Growing) -> bytes | None:

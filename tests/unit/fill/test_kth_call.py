@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mirror.store.budget import footprint
-from tests.unit.fill.broken_world import BrokenWorld
+from tests.unit.fill.broken_world import BrokenWorld, flush_often
 from tests.unit.fill.keeper_world import index_lines, noise, sha256
 
 ERRORS = [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE]
@@ -48,8 +48,9 @@ class Upstream:
 @pytest.mark.parametrize("kind", ["archive", "crate"])
 @pytest.mark.parametrize("error", ERRORS, ids=NAMES)
 async def test_a_fill_over_a_disk_that_fails_at_any_call_gives_whole_bodies(
-    tmp_path: Path, error: int, kind: str, is_for_good: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, kind: str, is_for_good: bool
 ) -> None:
+    flushes = flush_often(monkeypatch)
     # Room for two archives: most fills evict, so that the calls of an eviction are among them.
     async with BrokenWorld(tmp_path, budget=2 * footprint(len(BIG)) + footprint(4096)) as world:
         upstream = Upstream(world)
@@ -71,6 +72,7 @@ async def test_a_fill_over_a_disk_that_fails_at_any_call_gives_whole_bodies(
         print(f"{fired} calls failed ({errno.errorcode[error]}), {whole} bodies of {kind} whole")
         assert not has_fired, "not every call was reached"
         assert fired > 15
+        assert bool(flushes) is (kind == "archive")
         assert set(world.log.errors) <= {"store-trouble"}
         assert world.log.errors
 

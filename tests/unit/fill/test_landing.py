@@ -8,10 +8,19 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mirror.errors import StoreError
 from mirror.fill.desk import StoreDesk
-from mirror.fill.landing import BUFFER_BYTES, COALESCE_BYTES, NOTE_EVERY_BYTES, Landing
+from mirror.fill.landing import (
+    BUFFER_BYTES,
+    COALESCE_BYTES,
+    FLUSH_EVERY_BYTES,
+    JOIN_BELOW_BYTES,
+    Landing,
+    _joined,
+)
 from mirror.store.extents import Runs
 from tests.unit.fill.keeper_world import World
 
@@ -27,6 +36,9 @@ class SlowPartial:
         self.content = bytearray()
         self.pieces: list[int] = []
         self.notes: list[int] = []
+        self.flushes: list[int] = []
+        self.flush_gate = threading.Event()
+        self.flush_gate.set()
         self.error: StoreError | None = None
         self._busy = threading.Lock()
 
@@ -59,6 +71,10 @@ class SlowPartial:
 
     def read(self, offset: int, size: int) -> bytes:
         return bytes(self.content[offset : offset + size])
+
+    def flush(self) -> None:
+        self.flushes.append(len(self.content))
+        self.flush_gate.wait(10)
 
     def note(self) -> None:
         self.notes.append(len(self.content))
@@ -151,12 +167,64 @@ async def test_settling_waits_for_the_thread_and_drops_the_rest(desk: StoreDesk)
     assert partial.landed == 1
 
 
-async def test_a_long_body_is_noted_now_and_then(desk: StoreDesk) -> None:
+async def _until(claim: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not claim():
+            await asyncio.sleep(0.0005)
+
+
+async def test_a_long_body_is_flushed_and_noted_as_it_comes(desk: StoreDesk) -> None:
     partial = SlowPartial()
     landing = Landing(desk, partial, lambda: None)
-    piece = bytes(NOTE_EVERY_BYTES // 4)
-    for number in range(10):
+    piece = bytes(FLUSH_EVERY_BYTES // 4)
+    for number in range(5):
         await landing.take(number * len(piece), piece)
         await landing.drain()
-    assert len(partial.notes) == 2
+    assert partial.flushes == [FLUSH_EVERY_BYTES]
+    await _until(lambda: landing.is_note_due)
+    await landing.take(5 * len(piece), piece)
+    await landing.drain()
+    assert partial.notes == [6 * len(piece)]
     await landing.settle()
+
+
+async def test_bytes_land_while_the_disk_takes_in_earlier_ones(desk: StoreDesk) -> None:
+    partial = SlowPartial()
+    partial.flush_gate.clear()
+    landing = Landing(desk, partial, lambda: None)
+    piece = bytes(FLUSH_EVERY_BYTES)
+    for number in range(3):
+        await landing.take(number * len(piece), piece)
+        await landing.drain()
+    assert (partial.landed, partial.notes) == (3 * len(piece), [])
+    assert partial.flushes == [len(piece)], "two flushes of one partial at once"
+    partial.flush_gate.set()
+    await _until(lambda: len(partial.flushes) == 2)
+    await landing.settle()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from((1, 70, 65535, 65536, 70000)))))
+def test_joined_pieces_are_the_same_bytes(arrivals: list[tuple[int, int]]) -> None:
+    """Chunks of up to three transfers, each in its own place, arrive in any order."""
+    ends = [0, 1 << 30, 1 << 40]
+    pieces: list[tuple[int, bytes]] = []
+    for number, (transfer, size) in enumerate(arrivals):
+        pieces.append((ends[transfer], bytes([number % 251]) * size))
+        ends[transfer] += size
+    joined = _joined(pieces)
+    assert _by_place(joined) == _by_place(pieces)
+    assert len(joined) <= len(pieces)
+    kept = {id(chunk) for _, chunk in joined}
+    assert all(id(chunk) in kept for _, chunk in pieces if len(chunk) >= JOIN_BELOW_BYTES)
+
+
+def _by_place(pieces: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return what lies together as one."""
+    runs: list[tuple[int, bytearray]] = []
+    for at, chunk in sorted(pieces):
+        if runs and runs[-1][0] + len(runs[-1][1]) == at:
+            runs[-1][1].extend(chunk)
+        else:
+            runs.append((at, bytearray(chunk)))
+    return [(at, bytes(run)) for at, run in runs]

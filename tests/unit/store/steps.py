@@ -80,6 +80,7 @@ def _publish(store: Store) -> None:
     )
     try:
         partial.write(ARCHIVE[partial.landed : 4000])
+        partial.flush()
         partial.note()
         partial.write(ARCHIVE[partial.landed :])
         store.publish(partial, [entry_of("archive", ARCHIVE)])

@@ -26,6 +26,22 @@ def test_what_is_used_stays_and_what_is_not_goes() -> None:
     assert 1 not in hot
 
 
+def test_what_fits_is_kept_in_whatever_order_it_is_asked_for() -> None:
+    hot: HotMap[int, int] = HotMap(100)
+    for key in range(10):
+        hot.put(key, key, 10)
+    for _ in range(5):
+        for key in range(10):
+            assert hot.get(key) == key
+
+
+def test_no_more_goes_than_has_to() -> None:
+    hot: HotMap[int, int] = HotMap(100)
+    for key in range(11):
+        hot.put(key, key, 10)
+    assert hot.keys() == list(range(1, 11))
+
+
 def test_a_value_of_more_than_half_of_the_limit_is_not_kept_and_replaces_nothing_else() -> None:
     hot: HotMap[str, int] = HotMap(100)
     hot.put("a", 1, 50)

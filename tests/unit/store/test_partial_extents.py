@@ -21,7 +21,8 @@ from mirror.errors import StoreError
 from mirror.store.budget import Budget, Reservation, footprint
 from mirror.store.entry import Entry
 from mirror.store.files import RealFiles
-from mirror.store.partial import SPARSE_NOTE_BYTES, Partial, PartialRecord, Terms
+from mirror.store.partial import SPARSE_NOTE_BYTES, Partial, Terms
+from mirror.store.partial_record import PartialRecord
 from mirror.store.store import Store
 from tests.faults.files import FaultFiles
 from tests.unit.store.bench import Bench, FakeClock, end_process, entry_of, sha256
@@ -149,6 +150,7 @@ def test_after_another_boot_a_sparse_temp_counts_as_far_as_it_was_synced(bench: 
     assert store is not None
     partial = _begin(store)
     partial.write(BODY[:700])
+    partial.flush()
     partial.note()
     partial.write_at(3000, BODY[3000:4000])
     partial.write(BODY[700:1500])

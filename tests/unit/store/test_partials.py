@@ -13,7 +13,8 @@ import pytest
 from mirror.config import ByteSize
 from mirror.errors import StoreError
 from mirror.store.budget import Budget, footprint
-from mirror.store.partial import Partial, PartialRecord, Resumable, usable_prefix
+from mirror.store.partial import Partial
+from mirror.store.partial_record import PartialRecord, Resumable, usable_prefix
 from mirror.store.partials import KEEP_S
 from mirror.store.store import Store
 from tests.faults.files import FaultFiles
@@ -105,6 +106,7 @@ def test_after_another_boot_only_the_noted_prefix_counts(bench: Bench) -> None:
     assert store is not None
     partial = _begin(store)
     partial.write(BODY[:2000])
+    partial.flush()
     partial.note()
     partial.write(BODY[2000:3000])
     end_process(store, files)
@@ -163,6 +165,7 @@ def test_what_cannot_resume_is_swept_after_a_kill(
     assert store is not None
     partial = _begin(store, validator=validator, length=length)
     partial.write(BODY[:3000])
+    partial.flush()
     partial.note()
     end_process(store, files)
     store = None

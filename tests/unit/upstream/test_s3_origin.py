@@ -201,6 +201,7 @@ class TestRefusals:
         async with scripted(lambda _: None, secret=secret, read_timeout=0.1) as (_, pools):
             assert (await failure_of(pools["releases"])).reason == "no answer in time"
 
+    @pytest.mark.full
     async def test_our_own_limit_on_connections_blames_nobody(self, secret: Path) -> None:
         body = found(content=b"x" * 100)[:-50]  # the rest never comes
         settings: dict[str, Any] = {"max_connections": 1, "read_timeout": 0.3}
