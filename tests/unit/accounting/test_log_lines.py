@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.accounting.log_lines import MAX_LINE_BYTES, MAX_TARGET, LogLines
+from mirror.accounting.records import HitKind, HitRecord
 from tests.unit.accounting.log_records import FETCH, REQUEST, fetch, request
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "access-log.md"
@@ -153,3 +154,54 @@ def test_a_crate_download_is_one_by_the_rules_of_crates_io() -> None:
     assert line["http"]["useragent"].startswith("cargo/")
     assert line["url"].endswith("/crates/serde/serde-1.0.200.crate")
     assert "http" not in json.loads(LogLines().fetch(FETCH))  # it is never counted twice
+
+
+_TARGETS = st.one_of(
+    st.sampled_from(["/a", "/crates/serde/serde-1.0.0.crate", "*", "", "/a?b", "/a@b", "/" * 1025]),
+    st.text(st.characters(max_codepoint=300), max_size=30).map("/{}".format),
+)
+_IMITATIONS = st.one_of(
+    st.sampled_from(
+        [
+            "1970-01-01T00:00:00.000000Z",
+            '"bytes":-3,',
+            '"duration_ms":-1.5,',
+            "/~here~stands~the~target~",
+            '\x7f"\\',
+            "x" * 300,
+            "\u1234" * 300,
+        ]
+    ),
+    st.text(max_size=20),
+)
+
+
+@given(
+    target=_TARGETS,
+    host=_IMITATIONS,
+    user_agent=_IMITATIONS,
+    began_at=st.floats(0, 4e9),
+    duration_s=st.floats(0, 1e5),
+    content_bytes=st.integers(0, 1 << 40),
+    weight=st.sampled_from([1, 10]),
+)
+def test_line_of_a_hit_is_the_line_of_its_whole_record(
+    target: str,
+    host: str,
+    user_agent: str,
+    began_at: float,
+    duration_s: float,
+    content_bytes: int,
+    weight: int,
+) -> None:
+    kind = HitKind(request(host=host, user_agent=user_agent))
+    for number in range(2):  # the second one finds the frame
+        record = HitRecord(kind, began_at, duration_s, target, content_bytes, number)
+        expected = LogLines().request(record.whole(), weight=weight)
+        assert LogLines().hit(record, weight=weight) == expected
+
+
+def test_a_plain_hit_is_framed() -> None:
+    kind = HitKind(REQUEST)
+    LogLines().hit(HitRecord(kind, 1.0, 0.1, "/a", 1, 2))
+    assert len(kind.frame) == 6
