@@ -80,7 +80,7 @@ class Serve(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_ranges: int = 32  # of one request; zsync asks for 20, and each costs a head of 150 bytes
     max_connections: int = 8192  # per worker; each idle one costs about 3 KB
     max_connections_per_client: int = 1024  # per worker; 0: any; a NAT of 250 cargo builds
-    hot_memory: ByteSize = ByteSize(64 << 20)  # RAM tier per worker for small objects
+    hot_memory: ByteSize = ByteSize(128 << 20)  # RAM tier per worker; half for up to 64 KiB
 
 
 class Control(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

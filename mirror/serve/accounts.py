@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from mirror.accounting.layout import Outcome
-from mirror.accounting.records import RequestRecord
+from mirror.accounting.records import AnyRecord
 from mirror.clock import Clock
 from mirror.route.route import Kind
 from mirror.serve.account import Account, Answering, Books, is_cargo
@@ -70,7 +70,7 @@ class Accounts(Books):
         self._log = log
         self.is_logging = log is not None
         self.account_type: type[Account] = Account
-        self._records: list[RequestRecord] = []
+        self._records: list[AnyRecord] = []
         self._learned: list[Learned] = []
         self._tallies = [
             tuple(Tally(group, group * cells.stride, rows) for rows in cells.hit_rows)
@@ -180,7 +180,7 @@ class Accounts(Books):
             if tally.is_open:
                 self._settle_tally(tally)
         if self._records and self._log is not None:
-            records: Sequence[RequestRecord] = self._records
+            records: Sequence[AnyRecord] = self._records
             self._records = []
             self._log.write(records)
 
@@ -210,11 +210,13 @@ class Accounts(Books):
     def _take_learned(self) -> None:
         """Make the records, and put the counts where those without a record are."""
         taken, self._learned = self._learned, []
-        for learned in taken:
-            tally = learned.tally
-            self._add(tally, learned.rendering, learned.status)
-            self.cells.add_latency(tally.rows.latency, learned.duration_s)
-            self._records.append(self._maker.of_learned(learned))
+        add_latency = self.cells.add_latency
+        for _, _, rendering, tally, status, _, duration_s in taken:
+            (tally.not_modified if status == 304 else tally.whole).append(rendering)
+            tally.is_open = True
+            add_latency(tally.rows.latency, duration_s)
+        self._untold.update({learned.tally for learned in taken})
+        self._records.extend(map(self._maker.of_learned, taken))
 
     def _settle_tally(self, tally: Tally) -> None:
         sums = tally.settle()

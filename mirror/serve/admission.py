@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from mirror.serve.h2_connection import RecallingPath
 from mirror.serve.h2_entrance import H2Entrance
 from mirror.serve.head import Head
 from mirror.serve.inbox import Inbox
@@ -22,7 +23,6 @@ from mirror.serve.proxy_protocol import Incomplete, Proxied, parse_proxy_header
 from mirror.serve.refusals import TextAnswer, asks_for_head, text_answer
 from mirror.serve.shared import Shared
 from mirror.serve.socket_names import address_of, host_of
-from mirror.serve.stream import RequestPath
 
 _FULL: Final = TextAnswer(status=503, sentence="Too many connections.", retry_after_s=1)
 
@@ -32,9 +32,10 @@ class Admission(H2Entrance):
 
     __slots__ = ("_awaits_proxy_header", "_has_eof", "_inbox", "tallies")
 
-    def __init__(self, shared: Shared, path: RequestPath) -> None:
+    def __init__(self, shared: Shared, path: RecallingPath) -> None:
         super().__init__(shared, path)
         self._inbox = Inbox()
+        self._writability = shared.writability
         self._awaits_proxy_header = shared.uses_proxy_protocol
         self._has_eof = False
         self.tallies = shared.accounts.tallies(0)

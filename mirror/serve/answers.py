@@ -147,13 +147,13 @@ class Answers:
             self.note_given(call, plan.status, hot.stored.entry)
             _send_whole(stream, plan, hot.content or b"")
             return None
-        opened = shared.reader.open_blob(hot.file)
-        if not isinstance(opened, BlobFile):
+        opened = shared.contents.open(hot)
+        if isinstance(opened, (BlobMissing, BlobChanged)):
             shared.hot.discard(hot.name)
             return _trouble(opened)
         self.note_given(call, plan.status, hot.stored.entry)
         stream.begin(plan.head, plan.content_bytes)
-        source = present(plan.parts, FileSource(shared.pages, opened.fd))
+        source = present(plan.parts, opened)
         sender = sender_for(stream, source, plan.start, account, account.count_content)
         SegmentExchange(stream, sender).start(plan.end)
         return None

@@ -38,6 +38,10 @@ class ClientCounts:
         count = self._counts[client] = self._counts.get(client, 0) + 1
         return count <= self._limit
 
+    def has_room(self, client: str) -> bool:
+        """Whether one more connection would not be one too many."""
+        return self._counts.get(client, 0) < self._limit
+
     def discard(self, client: str) -> None:
         """One of its connections is gone."""
         left = self._counts[client] - 1

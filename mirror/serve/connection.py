@@ -28,12 +28,14 @@ from typing import Final, Protocol
 
 from mirror.errors import RequestError
 from mirror.serve.admission import Admission
+from mirror.serve.asking import Asking
+from mirror.serve.h2_connection import RecallingPath
 from mirror.serve.head import Head
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import split_tag
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
-from mirror.serve.stream import Exchange, RequestPath
+from mirror.serve.stream import Exchange
 
 PIPELINE_TURN: Final = 64  # answers per turn of the loop and connection
 LINGER_S: Final = 2.0
@@ -41,11 +43,14 @@ _LATE: Final = TextAnswer(status=408, sentence="The request head did not arrive 
 DRAIN_GRACE_S: Final = 1.0  # for a request that may be on its way when the worker ends
 
 
-class HotPath(RequestPath, Protocol):
+class HotPath(RecallingPath, Protocol):
     """`request_path.RequestPath`, as learned heads need it."""
 
     def serve_hot(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """Answer a plain GET from a hot entry; False when it cannot."""
+
+    def serve_last(self, asking: Asking, hot: HotEntry, head: bytes) -> bool:
+        """As `serve_hot`, to a head that ends the connection; False when it cannot."""
 
     def serve_not_modified(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it cannot."""
@@ -77,14 +82,9 @@ class Connection(Admission):
         self._is_scheduled = False
 
     def __repr__(self) -> str:
-        states = {
-            "ready": self._is_ready,
-            "busy": self._exchange is not None,
-            "paused": self.is_paused,
-            "closing": self._is_closing,
-        }
-        words = " ".join(word for word, holds in states.items() if holds)
-        return f"<Connection {self.peer} {words or 'receiving'}>"
+        words = ["ready"] * self._is_ready + ["busy"] * (self._exchange is not None)
+        words += ["paused"] * self.is_paused + ["closing"] * self._is_closing
+        return f"<Connection {self.peer} {' '.join(words) or 'receiving'}>"
 
     # What the transport calls.
 
@@ -370,20 +370,31 @@ class Connection(Admission):
         shared = self._shared
         memo = shared.memo
         cut = head.find(b"\r\n")
-        lines = memo.tails.get(head[cut:])
-        digits = b""
+        tail = head[cut:]
+        lines = memo.tails.get(tail)
         if lines is None:
-            untagged = split_tag(head[cut:])
-            if untagged is None:
-                return False
-            tail, digits = untagged
-            lines = memo.tagged.get(tail)
-            if lines is None:
-                return False
+            return self._serve_known_otherwise(head, tail)
         key = lines.get(head[:cut])
         hot = None if key is None else shared.hot.get(key)
-        if hot is None:
+        return hot is not None and self._path.serve_hot(self, hot, head)
+
+    def _serve_known_otherwise(self, head: bytes, tail: bytes) -> bool:
+        """As `_serve_known`, of a head that names a tag or ends the connection."""
+        memo = self._shared.memo
+        line = head[: len(head) - len(tail)]
+        lines = memo.closing.get(tail)
+        if lines is not None:
+            hot = self._shared.hot.get(lines.get(line, ""))
+            is_served = hot is not None and self._path.serve_last(self, hot, head)
+            if is_served:
+                self.close()
+            return is_served
+        untagged = split_tag(tail)
+        if untagged is None:
             return False
-        if digits:
-            return digits == hot.digits and self._path.serve_not_modified(self, hot, head)
-        return self._path.serve_hot(self, hot, head)
+        unnamed, digits = untagged
+        lines = memo.tagged.get(unnamed)
+        hot = None if lines is None else self._shared.hot.get(lines.get(line, ""))
+        if hot is None or digits != hot.digits:
+            return False
+        return self._path.serve_not_modified(self, hot, head)

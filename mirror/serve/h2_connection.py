@@ -10,6 +10,10 @@ Rules:
 4. At most `TURN_REQUESTS` requests of a connection are begun in one turn of the loop.
 5. Behind a 101 one turn of `FIRST_TURN_BYTES` leaves before the client has spoken HTTP/2: libcurl
    (7.88 at least) fails a transfer if it reads more than 32 KiB together with the 101.
+6. What the session recalls is answered first, without a stream (`h2_learned_path`). While the
+   socket is full it waits in the session, unless another stream waits too: then it becomes a
+   stream as well, and takes turns. Of what becomes one, rule 4 holds; the rest is looked at again
+   in the next turn.
 
 Does not: route, read files, or know how it became HTTP/2 (`connection`).
 Runs in: worker.
@@ -19,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import Final
+from typing import Final, Protocol
 
 from mirror.errors import RequestError
 from mirror.http.h2_errors import Code
@@ -56,12 +60,19 @@ _WITH_CONTENT: Final = RequestError(400, "Request content is not accepted.")
 _ANY_METHOD: Final = b"HEAD "
 
 
+class RecallingPath(RequestPath, Protocol):
+    """`request_path.RequestPath`, as requests of HTTP/2 need it."""
+
+    def serve_recalled(self, connection: H2Streams) -> bool:
+        """Answer what the session recalled; whether the rest waits only for another turn."""
+
+
 class H2Connection(H2Streams):
     """The protocol object of one client; see the module's rules."""
 
     __slots__ = ("_path",)
 
-    def __init__(self, shared: Shared, path: RequestPath, peers: Peers) -> None:
+    def __init__(self, shared: Shared, path: RecallingPath, peers: Peers) -> None:
         super().__init__(shared, peers)
         self._path = path
 
@@ -71,6 +82,9 @@ class H2Connection(H2Streams):
         """Become the protocol of a transport that another one had."""
         self.connection_made(transport)
         self.is_paused = is_paused
+        # A known block would pass by the rule of `plaintext`, as a learned head would.
+        serves_all = self._shared.config.serve.plaintext == "serve"
+        self.session.recalls = serves_all or self.scheme == "https"
         transport.set_protocol(self)
         if not transport.is_reading():
             transport.resume_reading()
@@ -117,8 +131,31 @@ class H2Connection(H2Streams):
     def _take(self, events: list[Event]) -> None:
         self._is_in_turn = True
         self.put(self.session.take_output())
+        if self.session.recalled:
+            events = self._answer_recalled(TURN_REQUESTS - len(events)) + events
         self._carry_out(events)
         self.take_turn()
+
+    def _answer_recalled(self, most: int = TURN_REQUESTS) -> list[Event]:
+        """Rule 6; return the events of what has to be read: of one request, or `most`."""
+        self._greet()
+        is_for_later = self._path.serve_recalled(self)
+        self._idle_at = self._shared.wheel.idle_deadline_at
+        if is_for_later or self._is_closing or (self.is_paused and not self._streams):
+            return []
+        return self.session.read_recalled(max(1, most))
+
+    def resume_writing(self) -> None:
+        """See `H2Streams`."""
+        # Within a turn what was recalled is being answered.
+        if self.session.recalled and not self._is_closing and not self._is_in_turn:
+            self.is_paused = False
+            self._is_in_turn = True
+            self._carry_out(self._answer_recalled())
+            if self.is_paused:
+                self.take_turn()
+                return
+        super().resume_writing()
 
     def eof_received(self) -> bool:
         """The client is gone: one that only shuts its sending side could not open windows."""
@@ -191,7 +228,9 @@ class H2Connection(H2Streams):
         stream = self._open(received.stream_id, is_request_whole=received.ends)
         shared = self._shared
         try:
-            request = request_of_stream(received.fields, max_target_bytes=shared.max_target_bytes)
+            request = request_of_stream(
+                received.fields, max_target_bytes=shared.max_target_bytes, block=received.block
+            )
         except RequestError as refusal:
             self._path.refuse(stream, refusal, line_of(received.fields))
             return

@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from mirror.serve.h2_connection import H2Connection
+from mirror.serve.h2_connection import H2Connection, RecallingPath
 from mirror.serve.h2_streams import Peers
 from mirror.serve.h2_switch import begins_preface, has_negotiated, is_preface
 from mirror.serve.http1_outlet import Http1Outlet
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
-from mirror.serve.stream import RequestPath
 
 
 class H2Entrance(Http1Outlet):
@@ -38,7 +37,7 @@ class H2Entrance(Http1Outlet):
         "socket_peer",
     )
 
-    def __init__(self, shared: Shared, path: RequestPath) -> None:
+    def __init__(self, shared: Shared, path: RecallingPath) -> None:
         super().__init__()
         self._shared = shared
         self._http2_path = path

@@ -21,31 +21,56 @@ from typing import Final
 from mirror.serve.outlet import Outlet
 
 FLUSH_BYTES: Final = 65_536
+# Written as they are, more of them joined. Measured, 64 KiB: 2 pieces 9.8 us instead of 10.9, 4 of
+# them 10 instead of 11, 29 alike, 64 pieces of 300 bytes 8.0 instead of 6.3.
+FEW_PIECES: Final = 16
 
 
 class H2Outlet(Outlet):
     """Base of `h2_connection.H2Connection`."""
 
-    __slots__ = ("_batch", "_is_in_turn", "_is_scheduled")
+    __slots__ = ("_batch", "_batch_bytes", "_is_in_turn", "_is_scheduled")
 
     def __init__(self) -> None:
         super().__init__()
-        self._batch = bytearray()
+        self._batch: list[bytes | memoryview] = []
+        self._batch_bytes = 0
         self._is_in_turn = False
         self._is_scheduled = False
 
     @property
     def waiting_bytes(self) -> int:
         """What was put or written and has not left yet."""
-        return len(self._batch) + self._transport.get_write_buffer_size()
+        return self._batch_bytes + self._transport.get_write_buffer_size()
 
     def put(self, frames: bytes | bytearray | memoryview) -> None:
-        """Send `frames` after everything before them; they may change once this returns."""
-        self._batch += frames
-        if len(self._batch) >= FLUSH_BYTES:
-            self.flush()
+        """Send `frames` after everything before them; what can change may, once this returns."""
+        if isinstance(frames, bytearray) or (
+            isinstance(frames, memoryview) and not isinstance(frames.obj, bytes)
+        ):
+            frames = bytes(frames)
+        if frames:
+            self.put_whole(frames)
         if not self._is_in_turn:
             self.schedule()
+
+    def put_whole(self, frames: bytes | memoryview) -> bool:
+        """As `put`, within a turn of the connection; whether that brought about a write."""
+        self._batch.append(frames)
+        self._batch_bytes += len(frames)
+        if self._batch_bytes < FLUSH_BYTES:
+            return False
+        self.flush()
+        return True
+
+    def put_parts(self, parts: list[bytes | memoryview]) -> bool:
+        """As `put_whole`; the parts never change."""
+        self._batch += parts
+        self._batch_bytes += sum(map(len, parts))
+        if self._batch_bytes < FLUSH_BYTES:
+            return False
+        self.flush()
+        return True
 
     def schedule(self) -> None:
         """Have a turn later in this round of the loop."""
@@ -58,18 +83,29 @@ class H2Outlet(Outlet):
         if not self._batch or self.is_paused or self._is_closing:
             return
         # Taken out before it is written: a transport that lets go on at once would send it again.
-        batch, self._batch = self._batch, bytearray()
-        sent = 0
+        sent, batch_bytes, batch = 0, self._batch_bytes, self._batch
+        self._batch, self._batch_bytes = [], 0
         if self._fd >= 0:
             try:
-                sent = os.write(self._fd, batch)
+                if len(batch) <= FEW_PIECES:
+                    sent = os.writev(self._fd, batch)
+                else:
+                    batch = [b"".join(batch)]
+                    sent = os.write(self._fd, batch[0])
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self.abort()
                 return
-        if sent != len(batch):
-            self._transport.write(memoryview(batch)[sent:])
+        if sent != batch_bytes:
+            rest = b"".join(batch)
+            self._transport.write(memoryview(rest)[sent:] if sent else rest)
+
+    def _take_batch(self) -> bytes:
+        batch = b"".join(self._batch)
+        self._batch.clear()
+        self._batch_bytes = 0
+        return batch
 
     def take_turn(self) -> None:
         """Let the streams send, then flush."""

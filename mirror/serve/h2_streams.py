@@ -35,8 +35,9 @@ from mirror.serve.shared import Shared
 LINGER_S: Final = 2.0
 LOOK_S: Final = 1.0
 INPUT_STOP_BYTES: Final = 4 * FLUSH_BYTES
-# Of one turn of the loop, 1 MiB over all streams: other connections come next.
-TURNS_PER_ROUND: Final = (1 << 20) // TURN_BYTES
+# Of one turn of the loop, over all streams: other connections come next.
+ROUND_BYTES: Final = 1 << 20
+TURNS_PER_ROUND: Final = ROUND_BYTES // TURN_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,12 @@ class H2Streams(H2Outlet):
         "peer",
         "session",
         "socket_peer",
+        "tallies",
         "turn_bytes",
     )
+
+    is_http2 = True  # what answers for a stream without an object says of it
+    unsent_bytes = 0
 
     def __init__(self, shared: Shared, peers: Peers) -> None:
         super().__init__()
@@ -108,7 +113,9 @@ class H2Streams(H2Outlet):
         self.local_address = peers.local
         self.heads = shared.h2_heads
         self.turn_bytes = TURN_BYTES
-        self.session = Session(shared.h2_limits, now_s=shared.wheel.monotonic_s)
+        self.tallies = shared.accounts.tallies(peers.group)
+        now_s = shared.wheel.monotonic_s
+        self.session = Session(shared.h2_limits, now_s=now_s, memo=shared.h2_memo)
 
     def __repr__(self) -> str:
         flags = [
@@ -141,7 +148,7 @@ class H2Streams(H2Outlet):
     @property
     def is_idle(self) -> bool:
         """See `crowd.Idle`."""
-        return self._is_greeted and not self._streams and not self._is_closing
+        return self._is_greeted and not self._is_busy and not self._is_closing
 
     def make_room(self) -> None:
         """See `crowd.Idle`."""
@@ -164,7 +171,7 @@ class H2Streams(H2Outlet):
         if is_late or (self._is_waited_for and self._is_too_slow(now_s)):
             count("deadline_head" if is_late else "deadline_write")
             self.abort()
-        elif not self._streams and self._idle_at <= now_s:
+        elif not self._is_busy and self._idle_at <= now_s:
             count("deadline_idle")
             self._say_goodbye(Code.NO_ERROR)
             self.close_lingering()
@@ -201,6 +208,16 @@ class H2Streams(H2Outlet):
 
     # Turns.
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether an answer is owed, of a stream or to what was recalled."""
+        return bool(self._streams or self.session.recalled)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something waits for the client, so that what comes later has to queue up."""
+        return self.is_paused or self._is_closing or bool(self._held)
+
     def take_turn(self) -> None:
         """See `H2Outlet`."""
         turns = self._turns
@@ -219,7 +236,7 @@ class H2Streams(H2Outlet):
         self.flush()
         if self._is_closing:
             return
-        if self._is_ending and not self._streams:
+        if self._is_ending and not self._is_busy:
             self.close_lingering()
             return
         if len(turns) and not self._must_wait:
@@ -243,7 +260,7 @@ class H2Streams(H2Outlet):
         at = self._drain_at
         if not self._is_greeted:
             at = min(at, self._greet_at)
-        elif not self._streams:
+        elif not self._is_busy:
             at = min(at, self._idle_at)
         if self._held:
             at = min(at, next(iter(self._held.values())))
@@ -269,7 +286,8 @@ class H2Streams(H2Outlet):
     def _arrange_reading(self) -> None:
         """Read no more while the client is far behind, or has sent more than fits a turn."""
         is_behind = self.is_paused and self.waiting_bytes > INPUT_STOP_BYTES
-        has_unread = self.session.has_unread
+        recalled_waits = bool(self.session.recalled) and not self.is_paused
+        has_unread = self.session.has_unread or recalled_waits
         self._pause_reading(is_behind or has_unread)
         if has_unread and not is_behind and not self._is_reading_on:
             self._is_reading_on = True
@@ -299,6 +317,7 @@ class H2Streams(H2Outlet):
             stream.end_account()
 
     def _cancel_streams(self) -> None:
+        self.session.recalled.clear()
         for stream in list(self._streams.values()):
             stream.cancel()
 
@@ -327,8 +346,7 @@ class H2Streams(H2Outlet):
 
     def _write_rest(self) -> None:
         """Write what was put; the transport keeps what the socket does not take."""
-        rest = bytes(self._batch)
-        self._batch.clear()
+        rest = self._take_batch()
         if rest:
             self._transport.write(rest)
 

@@ -152,7 +152,8 @@ def _keep_alive(connection: bytes, is_http10: bool) -> bool:
 
 
 def _connection_is_plain(fields: dict[bytes, bytes], connection: bytes) -> bool:
-    """No connection option, keep-alive alone, or the exact h2c upgrade that is ignored."""
+    """No connection option, one of keep-alive and close alone, or the exact h2c upgrade that is
+    ignored."""
     if b"upgrade" in fields or b"http2-settings" in fields:
         return connection == _H2C_CONNECTION and fields.get(b"upgrade") == b"h2c"
-    return connection in (b"", b"keep-alive")
+    return connection in (b"", b"keep-alive", b"close")

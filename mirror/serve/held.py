@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 HELD_BYTES: Final = 8 << 20  # one client
-# All clients of a worker: with the hot map (64 MiB) and the process itself below 200 MB.
+# All clients of a worker: with `hot_memory` (128 MiB) and the process itself below 200 MB.
 HELD_TOTAL_BYTES: Final = 32 << 20
 
 

@@ -19,16 +19,19 @@ from typing import Final
 
 from mirror.fill.plan import Serve, decide
 from mirror.http.freshness import is_fresh
+from mirror.serve.account import Answering
 from mirror.serve.answers import Answers
+from mirror.serve.asking import Asking
 from mirror.serve.connection import Connection
-from mirror.serve.hot_entry import HotEntry
+from mirror.serve.hot_contents import Kept, KeptSource
+from mirror.serve.hot_entry import HotEntry, Rendering
 from mirror.serve.request_records import Learned
 from mirror.serve.segment_exchange import SegmentExchange
 from mirror.serve.sender import Sender
 from mirror.serve.shared import Shared
-from mirror.serve.sources import FileSource
+from mirror.serve.tally import Tally
 from mirror.store.entry import Stored
-from mirror.store.reader import BlobFile
+from mirror.store.reader import BlobChanged, BlobMissing
 
 _OK: Final = 200
 _NOT_MODIFIED: Final = 304
@@ -55,6 +58,20 @@ class LearnedPath:
             tally.whole.append(hot.rendering)
         return True
 
+    def serve_last(self, asking: Asking, hot: HotEntry, head: bytes) -> bool:
+        """As `serve_hot`, to a head that ends its connection; the caller closes."""
+        if hot.content is None:
+            return False
+        shared = self._shared
+        began_s = shared.wheel.clock.monotonic()
+        is_of_now = hot.second == shared.wheel.second and hot.epoch == shared.page.epoch
+        if not is_of_now and not self._renew(asking, hot, _OK):
+            return False
+        last_head, rendering = hot.last()
+        if asking.send(last_head + hot.content):
+            self._count(asking, head, rendering, asking.tallies[hot.place], _OK, began_s)
+        return True
+
     def serve_not_modified(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """Answer 304 to a GET that names the entry's tag; False when it does not hold any more."""
         shared = self._shared
@@ -71,30 +88,46 @@ class LearnedPath:
     def _serve_timed(self, connection: Connection, hot: HotEntry, head: bytes, status: int) -> bool:
         """As `serve_hot`, for what takes more than a count, and once a window to be timed."""
         shared = self._shared
-        wheel, accounts = shared.wheel, shared.accounts
-        read_s = wheel.clock.monotonic
-        began_s = read_s()
+        wheel = shared.wheel
+        began_s = wheel.clock.monotonic()
         is_of_now = hot.second == wheel.second and hot.epoch == shared.page.epoch
         if not is_of_now and not self._renew(connection, hot, status):
             return False
         whole = hot.whole if status == _OK else hot.not_modified
         if whole is None:
-            return self._send_hot_file(connection, hot, head)
+            kept = shared.contents.find(hot)
+            if kept is None:
+                return self._send_hot_file(connection, hot, head)
+            if not self._send_kept(connection, hot, head, kept):
+                return True
+            whole = b""  # it has left
         connection.deadline_at = wheel.idle_deadline_at
-        if not connection.send(whole):
+        if whole and not connection.send(whole):
             return True
-        duration_s = read_s() - began_s
-        tally, rendering = connection.tallies[hot.place], hot.rendering
-        if not accounts.is_logging:
-            accounts.add(tally, rendering, status, duration_s)
-            return True
-        began_at = wheel.clock.now() - duration_s
-        accounts.add_logged(
-            Learned(connection, head, rendering, tally, status, began_at, duration_s)
-        )
+        tally = connection.tallies[hot.place]
+        self._count(connection, head, hot.rendering, tally, status, began_s)
         return True
 
-    def _renew(self, connection: Connection, hot: HotEntry, status: int) -> bool:
+    def _count(
+        self,
+        asking: Asking,
+        head: bytes,
+        rendering: Rendering,
+        tally: Tally,
+        status: int,
+        began_s: float,
+    ) -> None:
+        accounts, clock = self._shared.accounts, self._shared.wheel.clock
+        duration_s = clock.monotonic() - began_s
+        if accounts.is_logging:
+            began_at = clock.now() - duration_s
+            accounts.add_logged(
+                Learned(asking, head, rendering, tally, status, began_at, duration_s)
+            )
+        else:
+            accounts.add(tally, rendering, status, duration_s)
+
+    def _renew(self, connection: Answering, hot: HotEntry, status: int) -> bool:
         """Make ready what a learned head is answered with; False when it takes the parser."""
         if not hot.is_sequenced:
             return self._render(hot)
@@ -145,16 +178,28 @@ class LearnedPath:
         hot.render(words, shared.wheel.now)
         return True
 
+    def _send_kept(self, connection: Connection, hot: HotEntry, head: bytes, kept: Kept) -> bool:
+        """Send content in memory; whether all of it left at once, and is still to be counted."""
+        content = kept.content
+        taken = connection.send_both(hot.head, content)
+        if taken == len(content) or taken < 0:
+            return taken >= 0
+        account = connection.account = self._shared.accounts.open(connection, None, head, hot)
+        account.count_head(_OK, len(hot.head))
+        account.count_content(taken)
+        sender = Sender(connection, KeptSource(kept), taken, account.count_content)
+        SegmentExchange(connection, sender).start(hot.content_bytes)
+        return False
+
     def _send_hot_file(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         shared = self._shared
-        opened = shared.reader.open_blob(hot.file)
-        if not isinstance(opened, BlobFile):
+        source = shared.contents.open(hot)
+        if isinstance(source, (BlobMissing, BlobChanged)):
             shared.hot.discard(hot.name)
             return False
         account = connection.account = shared.accounts.open(connection, None, head, hot)
         if connection.send(hot.head):
             account.count_head(_OK, len(hot.head))
-        source = FileSource(shared.pages, opened.fd)
         sender = Sender(connection, source, 0, account.count_content)
         SegmentExchange(connection, sender).start(hot.content_bytes)
         return True

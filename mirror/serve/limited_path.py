@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from mirror.serve.account import Account, Answering, Books
 from mirror.serve.answers import Answers
+from mirror.serve.asking import Asking
 from mirror.serve.client_limits import ClientLimits, LimitedClient
 from mirror.serve.connection import Connection
 from mirror.serve.hot_entry import HotEntry
@@ -105,15 +106,43 @@ class LimitedPath(RequestPath):
         client = self._limits.find(connection.peer)
         if client is None:
             return super().serve_hot(connection, hot, head)
-        # A file is under way for a while: other workers must know before its head has left.
-        if client.allowance is not None or hot.content is None:
-            return False
-        if client.excess(self._limits.now_ms) is not None:
-            return False
-        if not super().serve_hot(connection, hot, head):
+        if not self._may_have(client, hot) or not super().serve_hot(connection, hot, head):
             return False
         client.count(self._limits.now_ms)
         return True
+
+    def serve_last(self, asking: Asking, hot: HotEntry, head: bytes) -> bool:
+        """See `LearnedPath`."""
+        client = self._limits.find(asking.peer)
+        if client is None:
+            return super().serve_last(asking, hot, head)
+        if not self._may_have(client, hot) or not super().serve_last(asking, hot, head):
+            return False
+        client.count(self._limits.now_ms)
+        return True
+
+    is_limiting = True
+
+    def may_have(self, peer: str, *, is_whole: bool) -> bool:
+        """See `H2LearnedPath`."""
+        client = self._limits.find(peer)
+        if client is None:
+            return True
+        if client.allowance is not None and is_whole:
+            return False
+        return client.excess(self._limits.now_ms) is None
+
+    def count_recalled(self, peer: str) -> None:
+        """See `H2LearnedPath`."""
+        client = self._limits.find(peer)
+        if client is not None:
+            client.count(self._limits.now_ms)
+
+    def _may_have(self, client: LimitedClient, hot: HotEntry) -> bool:
+        # A file is under way for a while: other workers must know before its head has left.
+        if client.allowance is not None or hot.content is None:
+            return False
+        return client.excess(self._limits.now_ms) is None
 
     def serve_not_modified(self, connection: Connection, hot: HotEntry, head: bytes) -> bool:
         """See `LearnedPath`."""

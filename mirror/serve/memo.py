@@ -5,21 +5,23 @@ the line in it names a hot entry.
 
 Rules:
 1. A tail is learned only from a head that `head_parser` accepted as one whole message without
-   content, whose fields select nothing but the Host, the tag of rule 3 and a coding
-   (`Request.is_plain`); a line only from a GET of HTTP/1.1 in origin form that named a stored
-   response.
+   content, whose fields select nothing but the Host, the tag of rule 3, a coding, and the end of
+   the connection (`Request.is_plain`); a line only from a GET of HTTP/1.1 in origin form that
+   named a stored response.
 2. Both are compared as exact bytes. The request line and the field lines are read independently by
    the parser for such requests, so a known line with a known tail is a head that it would accept:
    nothing reaches the fast path that the strict parser refuses (no smuggling gap).
-3. A tail with one If-None-Match line that carries one SHA-256 tag, as cargo writes it (of the
-   identity or of the gzip variant), is learned without the 64 digits; it is recalled only with the
-   digits of the stored response in their place, which the parser reads like any other 64
-   hexadecimal digits.
+3. A tail with one If-None-Match line that carries one SHA-256 tag (of the identity or of the gzip
+   variant), its name spelt as cargo does or as most others do, is learned without the 64 digits; it
+   is recalled only with the digits of the stored response in their place, which the parser reads
+   like any other 64 hexadecimal digits.
 4. Tails of one site that accept gzip share one table, those that do not another: nothing but the
    site depends on Host for stored responses, nothing but the form on Accept-Encoding. Tails whose
    answers are counted apart (`Accounts.counts_apart`) have tables of their own: a line that was
    learned with one tail is recalled with every other of its table.
-5. Bounded: a full table is emptied (an attacker can make it useless, not large or wrong).
+5. Tails that end the connection (`Connection: close` alone) have a table of their own and share
+   the lines of the others. With such a field a tagged head takes the parser.
+6. Bounded: a full table is emptied (an attacker can make it useless, not large or wrong).
 
 Measured: 0.43 us instead of 1.9 us for a cargo head, 75 instead of 71 thousand requests/s.
 
@@ -38,19 +40,21 @@ MAX_TAILS: Final = 2048
 MAX_TAIL_BYTES: Final = 1024  # cargo's are about 300; so 2 MB at most
 MAX_LINES: Final = 65_536  # about 15 MB at most: an index file's line has 50 bytes
 
-TAG_LINE: Final = b'\r\nif-none-match: "'
+TAG_LINES: Final = (b'\r\nif-none-match: "', b'\r\nIf-None-Match: "')
 _TAG_DIGITS: Final = 64
 _TAG: Final = re.compile(rb'"[0-9a-f]{64}(?:-gzip)?"')
 
 
 class HeadMemo:
-    """`tails[tail][line]` is the name of a hot entry; `tagged` is the same without the tag."""
+    """`tails[tail][line]` is the name of a hot entry; `tagged` is the same without the tag, and
+    `closing` of heads that end their connection."""
 
-    __slots__ = ("_is_learning", "_lines", "tagged", "tails")
+    __slots__ = ("_is_learning", "_lines", "closing", "tagged", "tails")
 
     def __init__(self) -> None:
         self.tails: dict[bytes, dict[bytes, str]] = {}
         self.tagged: dict[bytes, dict[bytes, str]] = {}
+        self.closing: dict[bytes, dict[bytes, str]] = {}
         self._lines: dict[tuple[Site, bool, bool], dict[bytes, str]] = {
             (site, accepts_gzip, is_apart): {}
             for site in Site
@@ -74,9 +78,11 @@ class HeadMemo:
             return
         cut = head.find(b"\r\n")
         line, tail = head[:cut], head[cut:]
-        tails = self.tails
+        tails = self.tails if request.keep_alive else self.closing
         tag = request.conditions.if_none_match
         if tag is not None:
+            if not request.keep_alive:
+                return
             untagged = split_tag(tail)
             if untagged is None or _TAG.fullmatch(tag) is None:
                 return
@@ -96,13 +102,15 @@ class HeadMemo:
         self._is_learning = False
         self.tails.clear()
         self.tagged.clear()
+        self.closing.clear()
 
 
 def split_tag(tail: bytes) -> tuple[bytes, bytes] | None:
     """The tail without the digits of its first tag line, and the digits; None without one."""
-    at = tail.find(TAG_LINE)
-    if at < 0:
-        return None
-    at += len(TAG_LINE)
-    end = at + _TAG_DIGITS
-    return tail[:at] + tail[end:], tail[at:end]
+    for line in TAG_LINES:
+        at = tail.find(line)
+        if at >= 0:
+            at += len(line)
+            end = at + _TAG_DIGITS
+            return tail[:at] + tail[end:], tail[at:end]
+    return None

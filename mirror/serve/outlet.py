@@ -3,8 +3,9 @@
 Rules:
 1. Bytes are written to the descriptor itself while the transport holds none (measured: 11.7 instead
    of 12.2 us per 2 KB hit); the transport gets what the socket does not take.
-2. `is_paused` means exactly "the transport holds unsent bytes": its high-water mark is 0.
-   Of a window at most `REMAINDER_BYTES` are left to it: 17 KB per slow reader, instead of 516.
+2. `is_paused` means exactly "the transport holds unsent bytes" (its high-water mark is 0), or "a
+   body waits for the socket" (`writability`): what the socket does not take of a body is left where
+   it is, so a slow reader holds nothing here.
 3. The transport closes the descriptor only after `connection_lost`, which forgets it here, so no
    write can meet a reused one. Nothing is written after `close` or `abort`.
 4. Under TLS every byte goes through the transport, which encrypts it. Its limit for being paused
@@ -16,7 +17,8 @@ Rules:
 5. TLS has no half-closed connections here: after the client's close_notify uvloop sends nothing
    more. Closing waits for the client's close_notify, which idle clients never send; so it is cut
    after `TLS_CLOSE_S` once the client's kernel has acknowledged everything, and only then.
-6. What a client has taken is what its kernel acknowledged: ours holds up to 244 KB that it has not.
+6. What a client has taken is what its kernel acknowledged: ours holds up to 244 KB that it has not,
+   of a few 3 MB (`send_queues`).
 
 Does not: know requests, or files.
 Runs in: worker.
@@ -25,40 +27,48 @@ Runs in: worker.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
 import struct
-import termios
 from typing import Final, cast
 
-from mirror.serve.file_pages import WINDOW_BYTES
 from mirror.serve.pace import Pace
+from mirror.serve.send_queues import unacknowledged_bytes
 from mirror.serve.wheel import Wheel
+from mirror.serve.writability import Writability
 
-REMAINDER_BYTES: Final = 16_384
+ROOM_BYTES: Final = 4 << 20  # of one write, in a socket that takes everything
 TLS_PIECE_BYTES: Final = 65_536
 TLS_CLOSE_S: Final = 1.0
 
 # Of struct tcp_info (linux/tcp.h, since 4.1): tcpi_bytes_acked.
 _ACKED: Final = struct.Struct("=120xQ")
-_INT: Final = struct.Struct("=i")
 
 
 class Outlet(asyncio.Protocol):
     """Base of the protocol object: what `connection.Connection` sends by."""
 
-    __slots__ = ("_cut_at", "_fd", "_is_closing", "_pace", "_transport", "is_paused", "scheme")
+    __slots__ = (
+        "_cut_at",
+        "_fd",
+        "_is_closing",
+        "_pace",
+        "_transport",
+        "_writability",
+        "is_paused",
+        "scheme",
+    )
 
     _transport: asyncio.Transport
     deadline_at: float
-    room_bytes: int = WINDOW_BYTES
+    room_bytes: int = ROOM_BYTES
 
     def __init__(self) -> None:
         self._cut_at = 0.0  # when a client is given up that takes the rest too slowly
         self._fd = -1
         self._is_closing = False
         self._pace: Pace | None = None  # most clients are never waited for
+        self._writability: Writability | None = None  # made by who writes bodies here
         self.is_paused = False
         self.scheme = "http"
 
@@ -91,6 +101,33 @@ class Outlet(asyncio.Protocol):
             self._transport.write(memoryview(data)[sent:] if sent else data)
         return True
 
+    def send_both(self, head: bytes, content: bytes) -> int:
+        """Send `head`, and of `content`, which never changes, what the socket takes with it.
+
+        Return how much of `content` was taken; -1: the connection is gone. Measured, 100 KB: one
+        `writev` 15 us, joined before the write 17, two writes 18.
+        """
+        if self._is_closing:
+            return -1
+        if self._fd < 0:
+            taken = max(0, min(len(content), TLS_PIECE_BYTES - len(head)))
+            # Joined: what is written on its own is a record, and a packet, of its own.
+            self._transport.write(head + content[:taken])
+            return taken
+        try:
+            taken = os.writev(self._fd, (head, content))
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            self.abort()
+            return -1
+        if taken < len(head):
+            self._transport.write(memoryview(head)[taken:])
+            return 0
+        if taken < len(head) + len(content):
+            self._await_room()
+        return taken - len(head)
+
     def write_some(self, view: memoryview) -> int:
         """Take a part of `view`, which may change afterwards; how many bytes.
 
@@ -99,9 +136,10 @@ class Outlet(asyncio.Protocol):
         if self._is_closing:
             raise ConnectionResetError
         if self._fd < 0:
-            # A copy, though it is encrypted at once: TLS may have to read before it can write.
-            piece = bytes(view[:TLS_PIECE_BYTES])
-            self._transport.write(piece)
+            piece = view[:TLS_PIECE_BYTES]
+            # Encrypted at once, unless TLS has to read before it can write; so what may change
+            # meanwhile is copied.
+            self._transport.write(piece if view.readonly else bytes(piece))
             return len(piece)
         try:
             taken = os.write(self._fd, view)
@@ -111,11 +149,49 @@ class Outlet(asyncio.Protocol):
             self.abort()
             raise
         if taken < len(view):
-            rest = bytes(view[taken : taken + REMAINDER_BYTES])
-            taken += len(rest)
-            # It may be sent at once; then nobody calls back, and the outlet is not paused.
-            self._transport.write(rest)
+            self._await_room()
         return taken
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether `send_file` may be called: not under TLS, nor once this is closing."""
+        return self._fd >= 0
+
+    def send_file(self, fd: int, offset: int, size_bytes: int) -> int:
+        """As `write_some`, of a part of a file that is in the page cache.
+
+        0, and not paused: the file ends at `offset`. Raises OSError.
+        """
+        try:
+            taken = os.sendfile(self._fd, fd, offset, size_bytes)
+        except BlockingIOError:
+            self._await_room()
+            return 0
+        except ConnectionError:
+            self.abort()
+            raise
+        if 0 < taken < size_bytes:
+            self._await_room()
+        return taken
+
+    def _await_room(self) -> None:
+        """The socket is full: be paused until it takes more, or cut where nobody would tell."""
+        if self._writability is None:
+            raise RuntimeError("a body on a connection that carries none")
+        try:
+            self._writability.wait(self._fd, self._has_room)
+        except OSError:  # no descriptor for the first `epoll`, or no memory
+            self.abort()
+            return
+        if self._fd not in self._writability.queues:
+            self._writability.enlarge(self._transport.get_extra_info("socket"))
+        self.is_paused = True
+        self.pause_writing()
+
+    def _has_room(self) -> None:
+        # What was sent meanwhile besides the body may wait in the transport, which tells by itself.
+        if self.is_paused and not self._is_closing and not self._transport.get_write_buffer_size():
+            self.resume_writing()
 
     @property
     def is_idle(self) -> bool:
@@ -165,13 +241,7 @@ class Outlet(asyncio.Protocol):
 
     def _unacknowledged_bytes(self) -> int:
         """What the kernel holds. While the transport holds anything it is never 0."""
-        try:
-            sending = self._transport.get_extra_info("socket").fileno()
-            held = fcntl.ioctl(sending, termios.TIOCOUTQ, bytes(_INT.size))
-        except OSError:
-            return 0
-        held_bytes: int = _INT.unpack(held)[0]
-        return held_bytes
+        return unacknowledged_bytes(self._transport.get_extra_info("socket").fileno())
 
     def _taken_bytes(self) -> int:
         """Return how many bytes the client's side has acknowledged, under TLS its overhead too.
@@ -194,4 +264,6 @@ class Outlet(asyncio.Protocol):
     def _stop(self) -> None:
         """Write nothing more."""
         self._is_closing = True
+        if self._writability is not None and self._fd >= 0:
+            self._writability.forget(self._fd)
         self._fd = -1

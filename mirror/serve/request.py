@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from mirror.http.authority import Authority
 from mirror.http.conditions import Conditions
+from mirror.http.h2_memo import CutBlock
 from mirror.http.request_directives import NO_DIRECTIVES, RequestDirectives
 
 
@@ -23,12 +24,14 @@ class Request:
     """`is_http10`: no chunked coding, and nothing unverified may be streamed to it.
 
     `authority` is what the Host field, or the absolute form that replaces it, names; None only for
-    HTTP/1.0 without Host. `is_plain`: no field of this head but Host, If-None-Match and
-    Accept-Encoding has any effect, so its bytes after the request line may be learned by the memo.
+    HTTP/1.0 without Host. `is_plain`: no field of this head but Host, If-None-Match,
+    Accept-Encoding and `Connection: close` has any effect, so its bytes after the request line may
+    be learned by the memo.
     `accepts_gzip`: the gzip variant is welcome where there is one. `wants_digest`: False
     when `Want-Repr-Digest` says that no SHA-256 is acceptable. `wants_content_digest`: True when
     `Want-Content-Digest` asks for one. `h2_settings`: the SETTINGS payload of an `Upgrade: h2c`
-    that may be taken (`h2_switch`). `fields`: all values by lower-case name, for accounts.
+    that may be taken (`h2_switch`). `block`: what of HTTP/2 may be learned
+    (`h2_memo`). `fields`: all values by lower-case name, for accounts.
     """
 
     method: bytes
@@ -48,6 +51,7 @@ class Request:
     wants_digest: bool = True
     wants_content_digest: bool = False
     h2_settings: bytes | None = None
+    block: CutBlock | None = field(default=None, repr=False, compare=False)
     fields: Mapping[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property

@@ -42,9 +42,9 @@ from mirror.route.route import Kind, LocalRoute, Refusal, Route
 from mirror.serve.answers import Answers, Call, Selected
 from mirror.serve.client_address import is_loopback
 from mirror.serve.generations import find_of_generation
+from mirror.serve.h2_learned_path import H2LearnedPath
 from mirror.serve.head import CACHE_NAME
 from mirror.serve.hot_entry import HotEntry
-from mirror.serve.learned_path import LearnedPath
 from mirror.serve.local_answers import LocalAnswers
 from mirror.serve.miss import Miss
 from mirror.serve.plaintext import PlaintextRule
@@ -64,7 +64,7 @@ _REFUSED_METHOD: Final = "refused_method"
 _HTTP_PORT: Final = 80  # what a target URL without a port means (RFC 9110 section 4.2.1)
 
 
-class RequestPath(LearnedPath):
+class RequestPath(H2LearnedPath):
     """Answers the requests of all connections of one worker."""
 
     def __init__(
@@ -202,7 +202,12 @@ class RequestPath(LearnedPath):
         if accounts.may_learn(request, call.route.kind):
             name = hot_name(request, call.route)
             is_apart = accounts.counts_apart(request)
-            self._shared.memo.learn(head, request, site, name, is_apart=is_apart)
+            if request.block is None:
+                self._shared.memo.learn(head, request, site, name, is_apart=is_apart)
+                return
+            has_tag = request.conditions.if_none_match is not None
+            table = (site, request.accepts_gzip, is_apart)
+            self._shared.h2_memo.learn(request.block, name=name, table=table, has_tag=has_tag)
 
     def _decide(self, call: Call) -> tuple[Decision, HotEntry | None, float]:
         """The decision, the hot entry that it rests on if one does, and when a crate was last

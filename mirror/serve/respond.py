@@ -163,15 +163,17 @@ def whole_lines(
     representation: Representation, now: float, cache_status: bytes, *, with_digest: bool = True
 ) -> bytes:
     """Return the field lines of a 200 but Date, Via and Connection."""
+    lasting = lasting_lines(representation, with_digest=with_digest)
+    return lasting + shared_lines(representation, now, cache_status)
+
+
+def lasting_lines(representation: Representation, *, with_digest: bool = True) -> bytes:
+    """Return what stands on a 200 before `shared_lines`, whatever the time."""
     framing = b""
     if representation.length >= 0:
         framing = b"Content-Length: %d\r\n" % representation.length
-    return b"%b%b%b%b" % (
-        framing,
-        representation.content_lines,
-        representation.digest_line if with_digest else b"",
-        shared_lines(representation, now, cache_status),
-    )
+    digest = representation.digest_line if with_digest else b""
+    return b"%b%b%b" % (framing, representation.content_lines, digest)
 
 
 def shared_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:

@@ -5,7 +5,11 @@ Rules:
 2. An outlet that took less than it was given may take more at once; then nobody will call back, so
    the sender goes on unless the outlet says that it is paused (the other order hangs).
 3. At most `TURN_BYTES` per turn of the loop, so that a fast reader starves nobody.
-4. The sender owns its source and closes it once, after the last thread has left it.
+4. A file is sent by the kernel (`send_file`) while its next window is in the page cache and the
+   outlet is a plain socket; else it is read, and what is cold is brought in by a thread. From the
+   first window that is not there the rest is read: pages on their way from the disk come in any
+   order, and `sendfile` would wait for one in the middle.
+5. The sender owns its source and closes it once, after the last thread has left it.
 
 Units: bytes, half-open offsets.
 Runs in: worker.
@@ -14,12 +18,16 @@ Runs in: worker.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from mirror.serve.sources import Source
+from mirror.serve.file_pages import SENDING_BYTES
+from mirror.serve.outlet import Outlet as SocketOutlet
+from mirror.serve.sources import FileSource, Source
 
 TURN_BYTES: Final = 4 << 20
+UNSENDABLE: Final = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Outlet(Protocol):
@@ -47,6 +55,7 @@ class Sender:
         "_done",
         "_end",
         "_is_closed",
+        "_is_cold",
         "_is_pumping",
         "_is_warming",
         "_outlet",
@@ -69,6 +78,7 @@ class Sender:
         self._done: Callable[[OSError | None], None] = _ignore
         self._end = at
         self._is_closed = False
+        self._is_cold = False  # was, of a file; so it is read
         self._is_pumping = False
         self._is_warming = False
         self.at = at
@@ -147,6 +157,11 @@ class Sender:
                 asyncio.get_running_loop().call_soon(self.resume)
                 return
             size_bytes = min(self._end - self.at, outlet.room_bytes)
+            sent_bytes = self._send_resident(size_bytes)
+            if sent_bytes >= 0:
+                self.at += sent_bytes
+                budget_bytes -= sent_bytes
+                continue
             window = self._source.read(self.at, size_bytes)
             if window is None:
                 self._is_warming = True
@@ -157,6 +172,28 @@ class Sender:
             taken = outlet.write_some(window)
             self.at += taken
             budget_bytes -= taken
+
+    def _send_resident(self, size_bytes: int) -> int:
+        """Have the kernel send the next window; how much it did, -1: it has to be read."""
+        outlet, source = self._outlet, self._source
+        if not isinstance(outlet, SocketOutlet) or not isinstance(source, FileSource):
+            return -1
+        if self._is_cold or not outlet.takes_files:
+            return -1
+        window_bytes = min(size_bytes, SENDING_BYTES)
+        if not source.is_resident(self.at, window_bytes):
+            self._is_cold = True
+            return -1
+        try:
+            sent_bytes = outlet.send_file(source.fd, self.at, window_bytes)
+        except OSError as exc:
+            if exc.errno not in UNSENDABLE:
+                raise
+            source.stop_sending()  # its file system knows no `sendfile`: it is read from here on
+            return -1
+        if not sent_bytes and not outlet.is_paused:
+            raise ShortSourceError(f"ends at {self.at}, {self._end} expected")
+        return sent_bytes
 
     def _warmed(self, _: asyncio.Future[None]) -> None:
         self._is_warming = False

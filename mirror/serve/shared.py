@@ -16,6 +16,8 @@ from mirror.events import EventLog
 from mirror.fill.plan import FreshnessRules
 from mirror.http.authority import Authority, parse_authority
 from mirror.http.h2_blocks import HeadEncoder
+from mirror.http.h2_limits import Limits as H2Limits
+from mirror.http.h2_memo import BlockMemo
 from mirror.route.policy import has_partner
 from mirror.route.route import Route
 from mirror.serve.accounts import Accounts
@@ -30,6 +32,7 @@ from mirror.serve.file_pages import FilePages
 from mirror.serve.h2_config import limits_of
 from mirror.serve.head_parser import parse_head
 from mirror.serve.held import HELD_TOTAL_BYTES, HeldBytes
+from mirror.serve.hot_contents import HotContents
 from mirror.serve.hot_entry import HotEntry
 from mirror.serve.memo import HeadMemo
 from mirror.serve.miss_queue import MissQueue
@@ -39,12 +42,16 @@ from mirror.serve.refusal_log import RefusalLog
 from mirror.serve.request import Request
 from mirror.serve.request_records import RecordMaker
 from mirror.serve.respond import RangeRules
+from mirror.serve.send_queues import LITTLE_BYTES
 from mirror.serve.sequences import Sequences
 from mirror.serve.wheel import Wheel
+from mirror.serve.writability import Writability
 from mirror.store.hot import HotMap
 
 # The kernel doubles it, for its own use: a head of the largest size, or 100 streams of 300 bytes.
 RECEIVE_BUFFER_BYTES: Final = 16_384
+# Of `hot_memory` small objects have one half whatever happens, content up to 1 MiB the other.
+_CONTENTS_RATIO: Final = 0.5
 
 
 class Shared:
@@ -55,12 +62,14 @@ class Shared:
         "asks",
         "clients",
         "config",
+        "contents",
         "crate_listing",
         "crowd",
         "freshness_rules",
         "groups",
         "h2_heads",
         "h2_limits",
+        "h2_memo",
         "held",
         "hot",
         "is_draining",
@@ -84,6 +93,7 @@ class Shared:
         "trusted",
         "uses_proxy_protocol",
         "wheel",
+        "writability",
     )
 
     def __init__(
@@ -121,7 +131,10 @@ class Shared:
         self.sequences = Sequences(page.sequence_words(), page.sequence_key)
         self.refusals = RefusalLog(log, wheel)
         self.memo = HeadMemo()
-        self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory)
+        contents_bytes = int(serve.hot_memory * _CONTENTS_RATIO)
+        self.hot: HotMap[str, HotEntry] = HotMap(serve.hot_memory - contents_bytes)
+        self.contents = HotContents(contents_bytes, reader, self.pages)
+        self.writability = Writability()
         self.networks = _networks_of(config, self.trusted)
         self.clients = ClientCounts(serve.max_connections_per_client, self.networks)
         self.crowd = Crowd(serve.max_connections)
@@ -131,11 +144,14 @@ class Shared:
         self.max_connections = serve.max_connections
         self.max_head_bytes = int(serve.max_head)
         self.max_target_bytes = int(serve.max_target)
-        boundary_key = secrets.token_bytes(16)
-        self.range_rules = RangeRules(max_ranges=serve.max_ranges, boundary_key=boundary_key)
-        self.h2_limits = limits_of(serve.http2)
-        self.h2_heads = HeadEncoder()
+        self.range_rules = _range_rules(serve.max_ranges)
+        self._start_http2(limits_of(serve.http2))
         self.is_draining = False
+
+    def _start_http2(self, limits: H2Limits) -> None:
+        self.h2_limits = limits
+        self.h2_heads = HeadEncoder()
+        self.h2_memo = BlockMemo()
 
     def _make_accounts(
         self, counters: Counting, wheel: Wheel, request_log: RequestLog | None
@@ -181,6 +197,10 @@ class Shared:
         return parse_head(head, max_target_bytes=self.max_target_bytes)
 
 
+def _range_rules(max_ranges: int) -> RangeRules:
+    return RangeRules(max_ranges=max_ranges, boundary_key=secrets.token_bytes(16))
+
+
 def _networks_of(config: Config, trusted: TrustedProxies) -> ClientNetworks:
     limits = config.limits
     return ClientNetworks(trusted, ipv6_prefix=limits.ipv6_prefix, exempt=limits.exempt)
@@ -208,4 +228,4 @@ def tune(listening: socket.socket) -> None:
     """
     if listening.family in (socket.AF_INET, socket.AF_INET6):
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 131_072)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, LITTLE_BYTES)

@@ -15,7 +15,7 @@ import asyncio
 import os
 from typing import Protocol
 
-from mirror.serve.file_pages import WINDOW_BYTES, FilePages
+from mirror.serve.file_pages import FilePages
 
 
 class Source(Protocol):
@@ -46,6 +46,19 @@ class FileSource:
     def read(self, offset: int, size_bytes: int) -> memoryview | None:
         return self._pages.read(self._fd, offset, size_bytes)
 
+    @property
+    def fd(self) -> int:
+        """To be sent from; not beyond `close`."""
+        return self._fd
+
+    def is_resident(self, offset: int, size_bytes: int) -> bool:
+        """See `FilePages.is_resident`."""
+        return self._pages.is_resident(self._fd, offset, size_bytes)
+
+    def stop_sending(self) -> None:
+        """See `FilePages.stop_sending`."""
+        self._pages.stop_sending()
+
     def warm(self, offset: int) -> asyncio.Future[None]:
         return self._pages.warm(self._fd, offset)
 
@@ -62,7 +75,7 @@ class ContentSource:
         self._view = memoryview(content)
 
     def read(self, offset: int, size_bytes: int) -> memoryview | None:
-        return self._view[offset : offset + min(size_bytes, WINDOW_BYTES)]
+        return self._view[offset : offset + size_bytes]
 
     def warm(self, offset: int) -> asyncio.Future[None]:
         """Nothing is ever cold here, so nobody calls this."""

@@ -9,8 +9,7 @@ Rules:
    by itself: `create_server(ssl=…)` shows a connection when its handshake is done, not before.
 3. A handshake has `[serve.tls] handshake_timeout`. A worker that ends waits for those under way: a
    client in the middle of one did nothing wrong.
-4. Without a free descriptor or memory nothing is accepted for `RETRY_S`.
-5. Closing waits as long for the rest to be taken, and for the client's close_notify, as a client
+4. Closing waits as long for the rest to be taken, and for the client's close_notify, as a client
    may take no byte. `connection.Connection` ends it earlier once everything was acknowledged.
 
 Runs in: worker.
@@ -20,17 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from dataclasses import dataclass
-from typing import Final
 
+from mirror.serve.acceptor import Acceptor
 from mirror.serve.connection import Connection, HotPath
 from mirror.serve.shared import Shared
-from mirror.serve.socket_names import host_of
-
-ACCEPTS_PER_TURN: Final = 16  # others have their turn between two such batches
-RETRY_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,35 +58,18 @@ class TlsConnection(Connection):
         super().connection_made(transport)
 
 
-class TlsAcceptor:
-    """Accepts between `open` and `close`; `len` is how many handshakes are under way."""
+class TlsAcceptor(Acceptor):
+    """Accepts where TLS is spoken; `len` is how many handshakes are under way."""
 
     def __init__(self, listening: TlsListening, shared: Shared, path: HotPath) -> None:
-        self._listening = listening
+        super().__init__(listening.sockets)
+        self._context = listening.context
         self._shared = shared
         self._path = path
         self._underway: dict[TlsConnection, asyncio.Task[None]] = {}
-        self._is_open = False
 
     def __len__(self) -> int:
         return len(self._underway)
-
-    def open(self, backlog: int) -> None:
-        """Accept in the running loop from here on."""
-        self._is_open = True
-        for listening in self._listening.sockets:
-            listening.setblocking(False)
-            listening.listen(backlog)
-            self._watch(listening)
-
-    def close(self) -> None:
-        """Accept no more. What waits in the queues stays there: others hold these sockets too."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        for listening in self._listening.sockets:
-            asyncio.get_running_loop().remove_reader(listening)
-            listening.close()
 
     def abort(self) -> None:
         """Cut the handshakes under way."""
@@ -103,26 +82,7 @@ class TlsAcceptor:
             self._shared.clients.discard(connection.client)
             connection.client = ""
 
-    def _watch(self, listening: socket.socket) -> None:
-        if self._is_open:
-            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
-
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
-            try:
-                accepted, address = listening.accept()
-            except BlockingIOError:
-                return
-            except ConnectionAbortedError:
-                continue
-            except OSError:
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(listening)
-                loop.call_later(RETRY_S, self._watch, listening)
-                return
-            self._begin(accepted, host_of(address))
-
-    def _begin(self, accepted: socket.socket, peer: str) -> None:
+    def _begin(self, fd: int, peer: str) -> None:
         shared = self._shared
         shared.accounts.count("connections_accepted")
         client = shared.clients.client_of(peer)
@@ -132,11 +92,11 @@ class TlsAcceptor:
             shared.accounts.count("connections_turned_away")
             if client:
                 shared.clients.discard(client)
-            accepted.close()
+            os.close(fd)
             return
         connection = TlsConnection(shared, self._path, self)
         connection.client = client
-        shaking = self._shake(connection, accepted)
+        shaking = self._shake(connection, socket.socket(fileno=fd))
         self._underway[connection] = asyncio.get_running_loop().create_task(shaking)
 
     async def _shake(self, connection: TlsConnection, accepted: socket.socket) -> None:
@@ -148,7 +108,7 @@ class TlsAcceptor:
                 await asyncio.get_running_loop().connect_accepted_socket(
                     lambda: connection,
                     accepted,
-                    ssl=self._listening.context,
+                    ssl=self._context,
                     ssl_handshake_timeout=serve.tls.handshake_timeout,
                     ssl_shutdown_timeout=serve.write_timeout,
                 )

@@ -23,11 +23,13 @@ from typing import Final
 from mirror.clock import Clock, SystemClock
 from mirror.config import Config
 from mirror.events import EventLog
+from mirror.serve.acceptor import Acceptor
 from mirror.serve.accounts import Accounts
 from mirror.serve.answers import Answers
 from mirror.serve.client_limits import ClientLimits, has_limits
 from mirror.serve.client_memory import ClientMemory
 from mirror.serve.connection import Connection
+from mirror.serve.doorstep import Doorstep
 from mirror.serve.h2_connection import H2Connection
 from mirror.serve.limited_path import LimitedAccount, LimitedPath
 from mirror.serve.local_answers import LocalAnswers
@@ -43,6 +45,7 @@ HANDSHAKES_LOOK_S: Final = 0.02
 _REFRESH_TICKS: Final = 4  # the reader asks to be refreshed about once a second
 # Connections that arrive within one busy turn; the kernel clips it to somaxconn.
 BACKLOG: Final = 4096
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class Worker:
@@ -72,7 +75,6 @@ class Worker:
         """
         self._config = config
         self._slot = slot
-        self._sockets = tuple(sockets)
         self._page = page
         self._log = log
         self._wheel = Wheel(clock or SystemClock(), config.serve)
@@ -90,8 +92,15 @@ class Worker:
         )
         self._limits = self._limits_of(clients) if has_limits(config.limits) else None
         self._path = self._make_path(0 if tls is None else tls.port)
+        is_direct = config.serve.plaintext == "serve" and not config.serve.proxy_protocol
+        at_door = [each for each in sockets if is_direct and each.family in _INTERNET]
+        # What the loop accepts itself: on unix sockets, and where a connection begins otherwise.
+        self._sockets = [each for each in sockets if each not in at_door]
+        self._acceptors: list[Acceptor] = [Doorstep(at_door, self._shared, self._path)]
         self._tls = None if tls is None else TlsAcceptor(tls, self._shared, self._path)
-        self._tls_sockets = () if tls is None else tls.sockets
+        if self._tls is not None:
+            self._acceptors.append(self._tls)
+        self._tuned = [*sockets, *(() if tls is None else tls.sockets)]
         self._ticks = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -103,7 +112,7 @@ class Worker:
     @property
     def hot_bytes(self) -> int:
         """What the memory tier holds."""
-        return self._shared.hot.used_bytes
+        return self._shared.hot.used_bytes + self._shared.contents.used_bytes
 
     async def run(self, stop: asyncio.Event, ready: Callable[[], None] | None = None) -> None:
         """Serve until `stop` is set, then drain. Cancelled: cut everything.
@@ -115,14 +124,14 @@ class Worker:
         self._shared.accounts.start()
         self._tick_again()
         try:
-            for listening in (*self._sockets, *self._tls_sockets):
+            for listening in self._tuned:
                 tune(listening)
             for listening in self._sockets:
                 servers.append(
                     await loop.create_server(self.connect, sock=listening, backlog=BACKLOG)
                 )
-            if self._tls is not None:
-                self._tls.open(BACKLOG)
+            for acceptor in self._acceptors:
+                acceptor.open(BACKLOG)
             self._log.info("worker-ready", slot=self._slot)
             if ready is not None:
                 ready()
@@ -131,9 +140,9 @@ class Worker:
         finally:
             for server in servers:
                 server.close()
-            if self._tls is not None:
-                self._tls.close()
-                self._tls.abort()
+            for acceptor in self._acceptors:
+                acceptor.close()
+                acceptor.abort()
             for connection in self.connections:
                 connection.abort()
                 # `connection_lost` comes when the counters may be closed.
@@ -141,6 +150,7 @@ class Worker:
             self._shared.accounts.stop()
             if self._timer is not None:
                 self._timer.cancel()
+            self._shared.writability.close()
             self._shared.pages.close()
             self._shared.sequences.close()
             if self._limits is not None:
@@ -212,16 +222,16 @@ class Worker:
         shared.memo.stop()
         for server in servers:
             server.close()
-        if self._tls is not None:
-            self._tls.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.serve.drain_timeout):
                 await self._all_gone()
         self._log.info("worker-drained", slot=self._slot, cut=len(self._wheel))
 
     async def _all_gone(self) -> None:
-        """Drain the connections that there are, and those whose handshake ends meanwhile."""
-        while self._tls:
+        """Drain the connections that there are, and those that are made meanwhile."""
+        while any(self._acceptors):
             for connection in self.connections:
                 connection.drain()
             await asyncio.sleep(HANDSHAKES_LOOK_S)

@@ -16,6 +16,7 @@ from mirror.accounting.counters import Counters
 from mirror.accounting.layout import layout_of
 from mirror.config import Config
 from mirror.serve.connection import Connection
+from mirror.serve.ports import RequestLog
 from mirror.serve.worker import Worker
 from mirror.store.page import SharedPage
 from tests.unit.serve.fakes import FakeClock, FakeKeeper, FakeReader, RecordingLog
@@ -24,8 +25,17 @@ from tests.unit.serve.fakes import FakeClock, FakeKeeper, FakeReader, RecordingL
 class IdleWorker:
     """Everything that a connection needs but time."""
 
-    def __init__(self, path: Path, config: Config | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: Config | None = None,
+        *,
+        request_log: RequestLog | None = None,
+        is_learning: bool = True,
+    ) -> None:
+        """`is_learning` False: every head is parsed, however often it has come."""
         self.clock = FakeClock()
+        self.reader = FakeReader(path)
         self.keeper = FakeKeeper()
         self.log = RecordingLog()
         self.page = SharedPage.create(str(path / "shared.page"), 4)
@@ -34,14 +44,17 @@ class IdleWorker:
             config or Config(),
             1,
             [],
-            FakeReader(path),
+            self.reader,
             self.keeper,
             self.counters,
             self.page,
             self.log,
             loop_token="rust-mirror",
             clock=self.clock,
+            request_log=request_log,
         )
+        if not is_learning:
+            self.worker._shared.memo.stop()
 
     def __enter__(self) -> Self:
         return self

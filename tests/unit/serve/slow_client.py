@@ -33,6 +33,11 @@ class SlowClient(asyncio.Transport):
     def held_bytes(self) -> int:
         return len(self._unsent)
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the connection has more for it than its socket takes."""
+        return self.connection.is_paused
+
     def ask(self, line: str, *lines: str) -> None:
         head = "\r\n".join([line, "Host: m", *lines]).encode() + b"\r\n\r\n"
         self.connection.data_received(head)

@@ -13,7 +13,6 @@ from mirror.config import Config, Trust
 from mirror.fill.bodies import InlineBody, Reply
 from mirror.fill.messages import Ask
 from mirror.serve.held import HELD_BYTES, HELD_TOTAL_BYTES, HeldBytes, Hold
-from mirror.serve.outlet import REMAINDER_BYTES
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -127,7 +126,7 @@ async def test_client_leaves_while_it_follows(
         async with leaving(bench, line) as client:
             progress(flight)
             await turns()
-            assert client.most_held_bytes <= REMAINDER_BYTES
+            assert client.most_held_bytes == 0
         assert flight.released == 1
 
 
@@ -177,7 +176,7 @@ async def test_held_content_leaves_in_windows(tmp_path: Path) -> None:
         client = SlowClient(bench)
         client.ask(GET10)
         assert (await client.answer()).content == CONTENT
-        assert client.most_held_bytes <= REMAINDER_BYTES
+        assert client.most_held_bytes == 0
         client.leave()
 
 
@@ -230,5 +229,5 @@ async def test_inline_content_after_a_keeper_restart_leaves_in_windows(tmp_path:
         entry = make_entry(CRATE_KEY, CONTENT)
         assert body.resume(InlineBody(entry=entry, outcome="hit", content=CONTENT))
         assert (await client.answer()).content == CONTENT
-        assert client.most_held_bytes <= REMAINDER_BYTES
+        assert client.most_held_bytes == 0
         client.leave()

@@ -86,3 +86,15 @@ def test_client_behind_a_proxy_header_is_counted_by_its_own_address(tmp_path: Pa
         other.feed(header % b"203.0.113.2" + GET)
         statuses = [parse_answer(client.sent).status for client in (one, same, other)]
         assert statuses == [200, 503, 200]
+
+
+def test_has_room_for_one_more_until_the_limit() -> None:
+    counts = ClientCounts(2, ClientNetworks())
+    found = []
+    for _ in range(3):
+        found.append(counts.has_room("a"))
+        assert counts.add("a") is found[-1]
+    assert found == [True, True, False]
+    counts.discard("a")
+    counts.discard("a")
+    assert counts.has_room("a")

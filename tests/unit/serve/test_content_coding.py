@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -214,6 +215,15 @@ async def test_what_has_no_variant_is_settled(tmp_path: Path, is_tried: bool) ->
         assert bench.keeper.coded_keys == []
 
 
+async def forget_contents(bench: Bench) -> None:
+    """Have what is larger read from its file again."""
+    contents = bench.worker._shared.contents
+    async with asyncio.timeout(10):
+        while contents.is_loading:
+            await asyncio.sleep(0.001)
+    contents.clear()
+
+
 @CONTENTS
 @pytest.mark.parametrize("loss", ["evicted", "flipped"])
 async def test_unusable_variant_costs_nobody_an_answer(
@@ -222,6 +232,7 @@ async def test_unusable_variant_costs_nobody_an_answer(
     async with running_worker(tmp_path) as bench:
         variant = bench.reader.code(bench.reader.keep(INDEX_KEY, content))
         assert is_coded(await learned(bench, GZIP), content)
+        await forget_contents(bench)
         if loss == "evicted":
             bench.reader.evict(variant)
         else:

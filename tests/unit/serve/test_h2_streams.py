@@ -118,7 +118,7 @@ async def test_client_that_reads_nothing_of_the_socket_gets_all_of_it_later(tmp_
             peer.h2.increment_flow_control_window(huge - 65_535)
             first, second = peer.ask(CRATE_TARGET), peer.ask(CRATE_TARGET)
             client.send()
-            await until(lambda: "paused" in repr(h2_connection(bench)))
+            await until(lambda: "paused" in repr(bench.worker.connections))
             await client.until(lambda: peer.are_over)
             for stream_id in (first, second):
                 digest = hashlib.sha256(peer.responses[stream_id].content).digest()

@@ -161,7 +161,7 @@ def test_authority_of_absolute_form_replaces_host() -> None:
         pytest.param(["Range: bytes=0-1"], id="range"),
         pytest.param(['If-Match: "a"'], id="if-match"),
         pytest.param(["If-Modified-Since: x"], id="if-modified-since"),
-        pytest.param(["Connection: close"], id="close"),
+        pytest.param(["Connection: close, keep-alive"], id="close-and-more"),
         pytest.param(["Connection: Upgrade", "Upgrade: h2c"], id="half-an-upgrade"),
         pytest.param(["Connection: Upgrade", "Upgrade: websocket"], id="websocket"),
         pytest.param(["Content-Length: 0"], id="zero-length"),

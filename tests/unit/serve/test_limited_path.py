@@ -31,6 +31,7 @@ from tests.unit.serve.fakes import (
     running_worker,
 )
 from tests.unit.serve.h2_client import WIDE, Client, connected, until
+from tests.unit.serve.idle_worker import FedConnection, IdleWorker
 from tests.unit.serve.test_accounts import total
 from tests.unit.serve.test_miss_queue import reset
 
@@ -319,3 +320,17 @@ async def settle(client: Client) -> None:
     client.send()
     client.peer.receive(await settled(client.reader))
     client.send()
+
+
+def test_last_requests_of_connections_are_limited_however_they_are_known(tmp_path: Path) -> None:
+    """The first is parsed, the others are learned; each has a connection of its own."""
+    head = f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n".encode()
+    with IdleWorker(tmp_path, config_of({}, client_requests=1)) as worker:
+        worker.reader.keep(INDEX_KEY, SMALL)
+        statuses = []
+        for peer in [ONE] * 12 + [OTHER] * 2:
+            with FedConnection(worker, peer) as client:
+                client.feed(head)
+                statuses.append(parse_answer(client.sent).status)
+                assert client.is_closed
+        assert statuses == [200] * 10 + [429] * 2 + [200] * 2

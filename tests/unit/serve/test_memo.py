@@ -40,6 +40,13 @@ def recall(memo: HeadMemo, raw: bytes) -> str | None:
     return None if lines is None else lines.get(raw[:cut])
 
 
+def recall_last(memo: HeadMemo, raw: bytes) -> str | None:
+    """As `recall`, of a head that ends its connection."""
+    cut = raw.find(b"\r\n")
+    lines = memo.closing.get(raw[cut:])
+    return None if lines is None else lines.get(raw[:cut])
+
+
 @pytest.mark.parametrize("value", ["sha-256=0", "sha-256=1", "sha-512=3"])
 def test_head_that_wants_a_digest_is_not_learned(value: str) -> None:
     memo = HeadMemo()
@@ -54,11 +61,17 @@ def test_learned_head_is_recalled() -> None:
     assert recall(memo, CARGO_HEAD) == "k"
 
 
-def test_tag_of_the_stored_response_is_recalled_after_any_other() -> None:
+@pytest.mark.parametrize("name", ["if-none-match", "If-None-Match"])
+def test_tag_of_the_stored_response_is_recalled_after_any_other(name: str) -> None:
     memo = HeadMemo()
-    learn(memo, head("Host: a", 'if-none-match: "' + "f" * 64 + '"'), "k")
-    assert recall(memo, head("Host: a", f'if-none-match: "{TAG.decode()}"')) == "k"
-    assert recall(memo, head("Host: a", 'if-none-match: "' + "f" * 64 + '"')) is None
+    learn(memo, head("Host: a", f'{name}: "' + "f" * 64 + '"'), "k")
+    assert recall(memo, head("Host: a", f'{name}: "{TAG.decode()}"')) == "k"
+    assert recall(memo, head("Host: a", f'{name}: "' + "f" * 64 + '"')) is None
+    other = f'{name}: "{TAG.decode()}"'.swapcase()
+    assert recall(memo, head("Host: a", other)) is None
+    both = head("Host: a", f'if-none-match: "{TAG.decode()}"', f'If-None-Match: "{TAG.decode()}"')
+    learn(memo, both, "k")
+    assert recall(memo, both) is None
 
 
 def test_line_and_tail_of_one_site_combine() -> None:
@@ -101,7 +114,7 @@ def test_line_of_another_site_does_not_combine() -> None:
         pytest.param(head("Host: a", line="GET /a HTTP/1.0"), id="http-1.0"),
         pytest.param(head("Host: a", line="GET http://a/a HTTP/1.1"), id="absolute"),
         pytest.param(head("Host: a", "Range: bytes=0-"), id="range"),
-        pytest.param(head("Host: a", "Connection: close"), id="close"),
+        pytest.param(head("Host: a", "Connection: close, keep-alive"), id="close-and-more"),
         pytest.param(head("Host: a", "X: " + "y" * 2000), id="long-tail"),
     ],
 )
@@ -109,6 +122,19 @@ def test_selecting_head_is_not_learned(raw: bytes) -> None:
     memo = HeadMemo()
     learn(memo, raw, "k")
     assert recall(memo, raw) is None
+
+
+def test_head_that_ends_its_connection_is_learned_apart() -> None:
+    memo = HeadMemo()
+    raw = head("Host: a", "Connection: close")
+    learn(memo, raw, "k")
+    assert recall(memo, raw) is None
+    assert recall_last(memo, raw) == "k"
+    assert recall_last(memo, head("Host: a")) is None
+    learn(memo, head("Host: a", "Connection: close", f'if-none-match: "{TAG.decode()}"'), "k")
+    assert (len(memo.closing), len(memo.tagged)) == (1, 0)
+    memo.stop()
+    assert recall_last(memo, raw) is None
 
 
 def test_memo_is_bounded() -> None:
@@ -141,6 +167,7 @@ _NAMES = st.sampled_from(
         "Host ",
         " Host",
         "if-none-match",
+        "If-None-Match",
         "X: y\r\nif-none-match",
         "Expect",
     ]
@@ -233,9 +260,12 @@ _CLIENT_HEADS = [
     head("Host: a", "Cache-Control: max-age=0, only-if-cached"),
     head("Host: a", "Pragma: no-cache"),
     head("Host: a", "Connection: Upgrade", "Upgrade: h2c"),
+    head("Host: a", "Connection: close"),
+    head("Host: a", "Accept-Encoding: gzip", "connection:Close"),
     head("Host: a", "Want-Content-Digest: sha-256=1"),
     head("Host: index.crates.io", "Connection: keep-alive"),
     head("Host: a", f'if-none-match: "{TAG.decode()}-gzip"', "Accept-Encoding: gzip"),
+    head("Host: a", f'If-None-Match: "{TAG.decode()}"'),
 ]
 _EDITED = st.builds(edited, st.sampled_from(_CLIENT_HEADS), EDITS)
 
@@ -264,11 +294,13 @@ def test_edited_head_is_recalled_only_as_what_the_parser_reads(
     heads = [*learned, *asked]
     mixed = [one.partition(b"\r\n")[0] + two[two.find(b"\r\n") :] for one in heads for two in heads]
     for raw in [*_CLIENT_HEADS, *heads, *mixed]:
-        key = recall(memo, raw)
-        if key is not None:
+        key, last = recall(memo, raw), recall_last(memo, raw)
+        assert key is None or last is None
+        if key is not None or last is not None:
             request = parse(raw)  # raises if the strict parser would refuse it
-            assert key == name_of(request)
-            assert (request.method, request.is_plain, request.keep_alive) == (b"GET", True, True)
+            assert (key or last) == name_of(request)
+            assert (request.method, request.is_plain) == (b"GET", True)
+            assert request.keep_alive is (last is None)
             assert request.directives is NO_DIRECTIVES
             assert not request.wants_content_digest
 

@@ -162,7 +162,7 @@ async def test_a_slow_reader_of_several_inline_parts_is_moved_to_the_file(tmp_pa
         content = inline_large(bench, tmp_path)
         client = SlowClient(bench)
         client.ask(f"GET {CRATE_TARGET} HTTP/1.1", "Range: bytes=500000-,0-400000")
-        await until(lambda: client.held_bytes > 0)
+        await until(lambda: client.is_waited_for)
         looked = bench.reader.lookups
         bench.reader.keep(CRATE_KEY, content)
         async with asyncio.timeout(10 * HELD_S):
@@ -288,7 +288,7 @@ async def test_what_counts_as_given_out_is_of_the_representation(tmp_path: Path)
         client.ask(f"GET {CRATE_TARGET} HTTP/1.1", "Range: bytes=50000-249999,0-9")
         await until(lambda: flight.bodies)
         flight.land(250_000)
-        await until(lambda: client.held_bytes > 0)
+        await until(lambda: client.is_waited_for)
         assert flight.bodies[0].sent == 250_000
         answer = await client.answer()
         assert parts_of(answer) == [(50_000, GROWING[50_000:250_000]), (0, GROWING[:10])]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
 from mirror.accounting.groups import Group, GroupTable
-from mirror.accounting.records import RequestRecord
+from mirror.accounting.records import AnyRecord, HitRecord, RequestRecord
 from mirror.config import Config
 from mirror.serve.client_groups import subject_of
 from mirror.serve.memo import MAX_TAILS
@@ -45,8 +45,8 @@ class Log:
 
     records: list[RequestRecord] = field(default_factory=list)
 
-    def write(self, records: Sequence[RequestRecord]) -> None:
-        self.records += records
+    def write(self, records: Sequence[AnyRecord]) -> None:
+        self.records += [each.whole() if isinstance(each, HitRecord) else each for each in records]
 
 
 @asynccontextmanager
@@ -103,6 +103,30 @@ async def test_records_and_counters_agree_over_every_kind_of_answer(tmp_path: Pa
         assert len(log.records) == 2 * 16 + 2
         assert Counter(record.group for record in log.records) == {"other": 18, "office": 16}
         assert {record.protocol for record in log.records} == {"HTTP/1.1", "HTTP/2"}
+
+
+async def test_learned_head_of_a_file_is_not_parsed_for_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crate = HEAD.replace(INDEX_TARGET.encode(), CRATE_TARGET.encode())
+    async with logging_worker(tmp_path) as (bench, log), wire(bench) as client:
+        stored = bench.reader.keep(CRATE_KEY, LARGE)
+        monkeypatch.setattr(bench.worker._shared.contents, "_limit_bytes", 0)  # never in memory
+        for _ in range(2):
+            await client.ask(crate)
+        parsed: list[bytes] = []
+        maker, parse = bench.worker.accounts._maker, bench.worker._shared.parse
+        maker._parse = lambda head: (parsed.append(head), parse(head))[1]  # type: ignore[func-returns-value]
+        for _ in range(3):
+            await client.ask(crate)
+        assert_agreement(bench, log)
+        assert parsed == []
+        assert len(log.records) == 5
+        first, *others = log.records
+        assert first.target == CRATE_TARGET
+        assert first.content_bytes == stored.entry.length
+        for other in others:
+            assert other == replace(first, began_at=other.began_at, duration_s=other.duration_s)
 
 
 async def test_answers_after_an_entry_is_rendered_anew_have_records_too(tmp_path: Path) -> None:
