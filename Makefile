@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed
 # The S3 server of the tests pins another botocore than the product, so it lives apart.
 S3_VENV := .venv-s3
 S3_STAMP := $(S3_VENV)/.installed
+# locust brings gevent and a web server: neither belongs beside the product.
+LOAD_VENV := .venv-load
+LOAD_STAMP := $(LOAD_VENV)/.installed
 # The dashboard's charts library, from a lock file without addresses: npm asks the registry it knows.
 FRONTEND := requirements/frontend
 VENDOR := mirror/control/pages/vendor
@@ -25,7 +28,7 @@ TEST_ARGS ?= -n $(shell expr $$(nproc) + 1) --dist loadscope
 # Tests start the product hundreds of times: compiling it each time took half of their processor time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo run test check check-full assets browser s3-server bench soak fmt lock clean help
+.PHONY: demo run test check check-full assets browser s3-server bench bench-full load soak fmt lock clean help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +48,7 @@ check: $(STAMP) ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_house.py
 
-check-full: check $(S3_STAMP) $(ASSETS) ## every test there is: real clients, counted kills, the wheel in a fresh venv
+check-full: check $(S3_STAMP) $(LOAD_STAMP) $(ASSETS) ## every test there is: real clients, counted kills, the wheel in a fresh venv
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 assets: $(ASSETS) ## the dashboard's charts library (needs npm; without it pages show tables)
@@ -55,8 +58,18 @@ browser: $(STAMP) $(ASSETS) ## the dashboard in headless Chromium: clicks, keys,
 
 s3-server: $(S3_STAMP) ## the S3 server that tests start, in .venv-s3
 
-bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where installed; followers, counting, pages, eviction
-	@$(BIN)/python -m benchmarks.run
+bench: $(STAMP) ## hits beside nginx and Varnish, cold fill, memory: the table of docs/performance.md (15 minutes)
+	@$(BIN)/python -m benchmarks.hit
+
+bench-full: $(STAMP) ## every protocol and size under reno, cubic and the default; all other benchmarks (3 hours)
+	@$(BIN)/python -m benchmarks.hit --matrix
+	$(BIN)/python -m benchmarks.hit --matrix --congestion cubic --skip-further
+	$(BIN)/python -m benchmarks.hit --matrix --congestion default --skip-further
+	$(BIN)/python -m benchmarks.hit.profile
+	$(BIN)/python -m benchmarks.micro
+	$(BIN)/python -m benchmarks.miss --save
+	$(BIN)/python -m benchmarks.scale --save
+	$(BIN)/python -m benchmarks.memory.loaded
 	$(BIN)/python -m benchmarks.followers
 	$(BIN)/python -m benchmarks.behaviour
 	$(BIN)/python -m benchmarks.keeper_death
@@ -68,6 +81,10 @@ bench: $(STAMP) ## hit path and behaviour beside nginx and Varnish where install
 	$(BIN)/python -m benchmarks.eviction_cost
 	$(BIN)/python -m benchmarks.dashboard --save
 
+load: $(STAMP) $(LOAD_STAMP) ## LOAD_JOBS (200) simulated CI jobs for LOAD_MINUTES (5), bodies checked; TARGET=URL of a mirror
+	@$(BIN)/python -m benchmarks.load --jobs $(or $(LOAD_JOBS),200) --minutes $(or $(LOAD_MINUTES),5) \
+	  $(if $(TARGET),--target '$(TARGET)',--save) $(LOAD_ARGS)
+
 soak: $(STAMP) ## SOAK_MINUTES (default 60) of good clients beside 5,000 kills, damage, faults, leaks
 	@$(BIN)/python -m benchmarks.soak
 
@@ -76,7 +93,7 @@ fmt: $(STAMP) ## format and sort imports
 	$(BIN)/ruff format $(SOURCES)
 
 lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
-	@for name in runtime build dev s3server; do
+	@for name in runtime build dev s3server load; do
 	  echo "Locking requirements/$$name.txt"
 	  CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --upgrade --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --allow-unsafe \
@@ -84,7 +101,7 @@ lock: $(STAMP) ## lock requirements/*.in again (asks the registry)
 	done
 
 clean: ## remove .venv, caches and build output
-	@rm -rf $(VENV) $(S3_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* $(VENDOR) $(FRONTEND)/node_modules
+	@rm -rf $(VENV) $(S3_VENV) $(LOAD_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* $(VENDOR) $(FRONTEND)/node_modules
 	find mirror tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements/dev.txt pyproject.toml mirror/__init__.py
@@ -126,4 +143,11 @@ $(S3_STAMP): requirements/s3server.txt $(STAMP)
 	echo "Installing the S3 server for tests into $(S3_VENV) (once; log: $(S3_VENV)/install.log)"
 	$(S3_VENV)/bin/python -m pip install --require-hashes -r requirements/s3server.txt \
 	  > $(S3_VENV)/install.log 2>&1 || { tail -n 20 $(S3_VENV)/install.log >&2; exit 1; }
+	touch $@
+
+$(LOAD_STAMP): requirements/load.txt $(STAMP)
+	@test -x $(LOAD_VENV)/bin/python || $(PYTHON) -m venv $(LOAD_VENV)
+	echo "Installing locust into $(LOAD_VENV) (once; log: $(LOAD_VENV)/install.log)"
+	$(LOAD_VENV)/bin/python -m pip install --require-hashes -r requirements/load.txt \
+	  > $(LOAD_VENV)/install.log 2>&1 || { tail -n 20 $(LOAD_VENV)/install.log >&2; exit 1; }
 	touch $@

@@ -40,7 +40,7 @@ from typing import Final
 import uvloop
 
 from benchmarks import rivals
-from benchmarks.load import CLIENT_CORE
+from benchmarks.hit.clients import CLIENT_CORE
 from benchmarks.processes import cpu_s
 from benchmarks.results import write_result
 from mirror.accounting.counters import Counters
@@ -60,7 +60,7 @@ from mirror.store.entry import Entry, NoVariant, Stored
 from mirror.store.page import SharedPage
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 
-CONTENT: Final = bytes(range(256)) * 8  # 2 KB, as in `benchmarks.run`
+CONTENT: Final = bytes(range(256)) * 8  # 2 KB, as in `benchmarks.hit`
 SETTLE_EVERY: Final = 1000  # at 40,000 requests a second, every 25 ms
 TELL_EVERY: Final = 40 * SETTLE_EVERY  # once a second; one batch by hand
 DRAIN_EVERY: Final = 25  # answers that wait in a socket pair; its reading is not measured

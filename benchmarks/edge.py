@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from benchmarks.processes import Running, await_answer, descendants, free_port, started
-from mirror.simulator.process import SimulatorProcess
 
 _CONFIG = """
 [serve]
@@ -45,6 +45,22 @@ index = "1h"
 """
 
 
+class Upstream(Protocol):
+    """Where the mirror fetches from: a `SimulatorProcess`, or something in front of one."""
+
+    @property
+    def releases_url(self) -> str: ...
+
+    @property
+    def crates_url(self) -> str: ...
+
+    @property
+    def index_url(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edge:
     base: str
@@ -69,7 +85,7 @@ class Edge:
 @contextlib.contextmanager
 def edge(
     folder: Path,
-    simulator: SimulatorProcess,
+    simulator: Upstream,
     *,
     workers: int,
     core: int | None = None,

@@ -125,6 +125,12 @@ class Mirror:
         connection.close()
         return taken
 
+    def pids(self) -> list[int]:
+        """Return the supervisor and all below it. Raises RuntimeError before a start."""
+        if self._process is None:
+            raise RuntimeError("not started")
+        return [self._process.pid, *descendants(self._process.pid)]
+
     def kill_all(self) -> None:
         """SIGKILL everything at once; nothing when it has ended."""
         if self._process is None or self._process.poll() is not None:

@@ -3,6 +3,7 @@
 Rules:
 1. One file per run, `benchmarks/results/<date>-<commit>-<name>.json`; nothing is overwritten.
 2. A tree with uncommitted changes is named so: `<commit>+changes`.
+3. Paths of the machine are not kept: where the command names one it says PATH.
 
 Runs in: benchmark.
 """
@@ -13,35 +14,44 @@ import datetime
 import json
 import os
 import platform
+import re
+import ssl
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks" / "results"
+_PATH = re.compile(r"^(--[a-z-]+=)?[/~].*")
 
 
-def write_result(name: str, figures: dict[str, object]) -> Path:
+def write_result(name: str, figures: dict[str, object], folder: Path = FOLDER) -> Path:
     """Write `figures` with their circumstances; return the file."""
     today = datetime.datetime.now(datetime.UTC)
     commit = commit_name()
-    FOLDER.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     stem = f"{today:%Y-%m-%d}-{commit}-{name}"
-    path = FOLDER / f"{stem}.json"
+    path = folder / f"{stem}.json"
     count = 1
     while path.exists():
         count += 1
-        path = FOLDER / f"{stem}-{count}.json"
+        path = folder / f"{stem}-{count}.json"
     result = {
         "name": name,
         "at": today.isoformat(timespec="seconds"),
         "commit": commit,
-        "command": ["python", "-m", f"benchmarks.{name}", *sys.argv[1:]],
+        "command": ["python", "-m", f"benchmarks.{name}", *arguments(sys.argv[1:])],
         "machine": machine(),
         **figures,
     }
     path.write_text(json.dumps(result, indent=1) + "\n")
     return path
+
+
+def arguments(given: Sequence[str]) -> list[str]:
+    """Return them as a result tells them (rule 3)."""
+    return [_PATH.sub(r"\1PATH", one) for one in given]
 
 
 def commit_name() -> str:
@@ -64,6 +74,8 @@ def machine() -> dict[str, object]:
         "nginx": _output("nginx", "-v"),
         "varnish": (_output("varnishd", "-V").splitlines() or [""])[0],
         "wrk": (_output("wrk", "-v").splitlines() or [""])[0],
+        "h2load": _output("h2load", "--version"),
+        "openssl": ssl.OPENSSL_VERSION,
         "congestion_control": congestion.read_text().strip() if congestion.exists() else "",
     }
 

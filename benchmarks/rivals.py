@@ -1,10 +1,11 @@
-"""nginx and Varnish as caches of the same upstream, set up as their users would for speed.
+"""nginx and Varnish as caches of the simulated upstream, as their users would set them up.
 
 Rules:
 1. One worker (nginx) or one pool on one core (Varnish), logs off, everything in a folder of the
    benchmark; nothing of the machine's own installation is read or changed but the programs.
 2. Targets are those of the mirror: `/index/…` is the index host's `/…`.
 
+Does not: serve the comparison of hits, whose configurations are files in `benchmarks/hit/`.
 Runs in: benchmark.
 """
 
@@ -33,7 +34,6 @@ http {{
     sendfile on;
     tcp_nopush on;
     keepalive_requests 1000000000;
-    {open_files}
     client_body_temp_path {folder}/nginx-body;
     proxy_temp_path {folder}/nginx-proxy;
     fastcgi_temp_path {folder}/nginx-fastcgi;
@@ -77,13 +77,11 @@ def nginx(
     *,
     index_url: str,
     releases_url: str,
-    keeps_files_open: bool = False,
     has_lock: bool = False,
     core: int | None = SERVER_CORE,
 ) -> Iterator[tuple[Running, str]]:
     """Run nginx with `proxy_cache`; yields it and its base URL. Needs `nginx` on PATH.
 
-    `keeps_files_open` adds `open_file_cache` (off by default), which spares an open per hit;
     `has_lock` adds `proxy_cache_lock` (off by default), which lets clients share a fetch.
     """
     folder.mkdir()
@@ -98,7 +96,6 @@ def nginx(
             user=user,
             index=index_url,
             releases=releases_url,
-            open_files="open_file_cache max=1000 inactive=60s;" if keeps_files_open else "",
             lock="on" if has_lock else "off",
         )
     )

@@ -11,7 +11,9 @@ Rules:
    last request was sent.
 4. A pair is mixed when the manifest's sha256 is not in the `.sha256`, or the `.asc` is not the one
    that upstream has for exactly this manifest.
-5. The same seed gives the same orders, gaps and flips; what the machine makes of them differs.
+5. Learned heads are answered from what was fresh when the second began, others from what is fresh
+   now; both kinds are asked, so that a flip is seen within the round.
+6. The same seed gives the same orders, gaps and flips; what the machine makes of them differs.
 
 Units: seconds of the loop's clock.
 Runs in: tests.
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import random
 import socket
 import urllib.request
@@ -110,6 +113,7 @@ class Interleavings:
         self._random = random.Random(seed)
         self._each = each
         self._addresses = _addresses()
+        self._numbers = itertools.count()
         self._generations: dict[str, Generation] = {}
         self.outcome = Outcome()
 
@@ -236,6 +240,13 @@ class Interleavings:
             or files["asc"] != generation.asc
         )
 
+    def _request(self, path: str) -> bytes:
+        """Every other one has a field of its own, so that no worker has learned its head."""
+        number = next(self._numbers)
+        own = f"X-Request-Id: {number}\r\n" if number % 2 else ""
+        fields = f"Host: mirror.example\r\nConnection: close\r\n{own}"
+        return f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode()
+
     async def _get(self, path: str, address: str) -> tuple[int, bytes]:
         """Ask on a connection of its own from `address`; return status and whole content."""
         loop = asyncio.get_running_loop()
@@ -244,8 +255,7 @@ class Interleavings:
             sock.bind((address, 0))
             async with asyncio.timeout(DEADLINE_S):
                 await loop.sock_connect(sock, ("127.0.0.1", self._port))
-                head = f"GET {path} HTTP/1.1\r\nHost: mirror.example\r\nConnection: close\r\n\r\n"
-                await loop.sock_sendall(sock, head.encode())
+                await loop.sock_sendall(sock, self._request(path))
                 received = b""
                 while piece := await loop.sock_recv(sock, 1 << 16):
                     received += piece

@@ -25,6 +25,8 @@ from tests.scenario.edge import Edge, wait_until
 from tests.scenario.exchange import Client, Reply, digests, fetch
 from tests.scenario.upstream_objects import Archive, count_of, fresh_archive, log_of, sha256_of
 
+pytestmark = pytest.mark.full
+
 WHOLE_DEADLINE_S = 10.0
 # A keeper that is killed often comes back later each time, at last after 5 s; waiting for it longer
 # than that keeps the transfers through it alive.
@@ -90,7 +92,7 @@ def one_round(edge: Edge, upstream: SimulatorProcess, victims: str, warm: Known)
     "rounds",
     [
         pytest.param(3, id="3-rounds"),
-        pytest.param(40, id="40-rounds", marks=[pytest.mark.full, pytest.mark.timeout(900)]),
+        pytest.param(40, id="40-rounds", marks=pytest.mark.timeout(900)),
     ],
 )
 def test_kills_during_transfers_cost_time_and_never_a_wrong_body(
@@ -153,7 +155,7 @@ def test_hung_process_is_replaced(name: str, edge: Edge) -> None:
     "rounds",
     [
         pytest.param(1, id="1-round"),
-        pytest.param(40, id="40-rounds", marks=[pytest.mark.full, pytest.mark.timeout(600)]),
+        pytest.param(40, id="40-rounds", marks=pytest.mark.timeout(600)),
     ],
 )
 def test_crash_of_everything_at_any_byte_of_a_fill_keeps_what_has_landed(

@@ -42,6 +42,8 @@ from tests.scenario.ci_day import (
 )
 from tests.scenario.edge import Edge
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).parent.parent.parent
 BY = ("class", "group")
 _SERVED = ("requests", "served_bytes", "head_bytes", "ranged", "not_modified", "cut", "outcomes")
@@ -320,7 +322,7 @@ def test_the_script_prints_the_figures(day: Day) -> None:
 
 def test_one_byte_more_in_one_line_is_noticed(day: Day) -> None:
     spoiled = list(map(dict, day.log.all()))
-    spoiled[0]["bytes"] += 1
+    spoiled[len(day.log.served) // 2]["bytes"] += 1  # in mid-span: the first may lie before it
     figures = recompute(Log(spoiled), read_prices(day.books.prices), asked_of(day))
     assert figures["total"] != day.report["total"]
 

@@ -1,0 +1,1 @@
+"""Hits beside nginx and Varnish: rates, CPU time and spread, by protocol and size."""

@@ -1,0 +1,1 @@
+"""Load on a mirror by simulated jobs of continuous integration, driven by locust: `make load`."""

@@ -1,0 +1,1 @@
+"""What the processes of a mirror hold: at rest, with idle connections, after a load."""
