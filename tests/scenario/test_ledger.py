@@ -47,6 +47,7 @@ def served_bytes(edge: Edge, step: Step) -> dict[str, int]:
     return sums
 
 
+@pytest.mark.full
 def test_sums_survive_kills_and_counters_files_of_a_former_configuration(edge: Edge) -> None:
     [archive] = warmed(edge, 100_000)
     ask(edge, archive, 3)

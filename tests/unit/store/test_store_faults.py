@@ -23,8 +23,8 @@ from tests.unit.store.steps import (
 )
 
 _MOST_CALLS = 400
-# The two that write most; the others are close to them, and `make check-full` runs all.
-_IN_QUICK = ("publish", "switch-generation")
+# What a store does most; the others are close to it, and `make check-full` runs all.
+_IN_QUICK = ("publish",)
 EACH_STEP = pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=[] if name in _IN_QUICK else [pytest.mark.full]) for name in STEPS],
