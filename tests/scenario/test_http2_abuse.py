@@ -246,8 +246,8 @@ def open_blobs(pid: int) -> int:
 def test_windows_that_stay_closed_hold_nothing_for_long(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:
-    """Many large responses, none of which the client lets come."""
-    archives = [fresh_archive(1_000_000) for _ in range(3)]
+    """Many responses too large for memory, none of which the client lets come."""
+    archives = [fresh_archive(2_000_000) for _ in range(3)]
     pid = mirror.pids()["worker-0"]
     with Client(mirror.port) as client:
         for archive in archives:
