@@ -336,11 +336,13 @@ async def compare(folder: Path, asked: list[Asked]) -> None:
                     assert shown(recalled) == await over_http1(bench, each), each
 
 
-@settings(
+ALIKE = settings(
     deadline=None,
-    max_examples=12,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+@settings(ALIKE, max_examples=12)
 @given(asked=st.lists(REQUESTS, min_size=1, max_size=12))
 def test_what_is_recalled_and_what_is_read_are_answered_alike(
     tmp_path_factory: pytest.TempPathFactory, asked: list[Asked]
@@ -349,11 +351,7 @@ def test_what_is_recalled_and_what_is_read_are_answered_alike(
 
 
 @pytest.mark.full
-@settings(
-    deadline=None,
-    max_examples=150,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@settings(ALIKE, max_examples=150)
 @given(asked=st.lists(REQUESTS, min_size=1, max_size=20))
 def test_what_is_recalled_and_what_is_read_are_answered_alike_at_length(
     tmp_path_factory: pytest.TempPathFactory, asked: list[Asked]
