@@ -268,8 +268,6 @@ class Partial:
         self._require_landing()
         with self._syncing, self._failing():
             self._files.sync(self._fd)
-            # The system tells a failed write-back once per descriptor: `flush` may have been told.
-            self._require_flushed()
 
     def discard(self) -> None:
         """Remove the temp and its record and free the reservation; `read` goes on working."""
@@ -344,7 +342,9 @@ class Partial:
             raise StoreError(self.key, f"its file is {self.state.value}")
 
     def _require_flushed(self) -> None:
-        """Raises what `flush` met: OSError."""
+        """Raises what `flush` met: OSError. The system tells of a failed write-back once per
+        descriptor, so no later sync would.
+        """
         if self._flush_error is not None:
             raise self._flush_error
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
+from mirror.serve.client_address import TrustedProxies
+from mirror.serve.client_counts import ClientCounts
+from mirror.serve.client_networks import ClientNetworks
 from mirror.serve.doorstep import Doorstep
 from tests.unit.serve.fakes import (
     INDEX_KEY,
@@ -24,6 +28,13 @@ from tests.unit.serve.test_follow import until
 CONTENT = bytes(range(256)) * 240  # 61,440 bytes: one write, and more than a small buffer takes
 LAST = f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n".encode()
 NEXT = f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\n\r\n".encode()
+
+
+class Counted(ClientNetworks):
+    """Loopback, from where all tests come, is a client like others."""
+
+    def client_of(self, address: str) -> str:
+        return address
 
 
 def door_of(bench: Bench) -> Doorstep:
@@ -118,6 +129,43 @@ async def test_full_worker_answers_nobody_at_the_door(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", bench.port)):
             await until(lambda: "1 connections" in repr(bench.worker))
             assert parse_answer(await call(bench, LAST)).status == 503
+
+
+async def test_client_with_too_many_connections_is_not_answered_at_the_door(tmp_path: Path) -> None:
+    async with running_worker(tmp_path, config_with(max_connections_per_client=1)) as bench:
+        parsed = await learned(bench)
+        networks = Counted(TrustedProxies(()), ipv6_prefix=64, exempt=())
+        bench.worker._shared.clients = ClientCounts(1, networks)
+        assert await call(bench, LAST) == parsed
+        with socket.create_connection(("127.0.0.1", bench.port)):
+            await until(lambda: len(bench.worker._shared.clients) == 1)
+            assert parse_answer(await call(bench, LAST)).status == 503
+        assert served(bench)["index", "hit", "requests"] == 2
+
+
+async def test_request_that_comes_right_behind_its_connection_is_answered_at_the_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_worker(tmp_path) as bench:
+        parsed = await learned(bench)
+        bench.worker._shared.max_target_bytes = 1  # whatever is parsed now is refused
+        met: list[bytes] = []
+        read, meet = os.read, door_of(bench)._meet
+        early = iter([True])
+
+        def read_late(fd: int, size_bytes: int) -> bytes:
+            if next(early, False):
+                raise BlockingIOError
+            return read(fd, size_bytes)
+
+        def meet_noted(fd: int, peer: str, received: bytes) -> None:
+            met.append(received)
+            meet(fd, peer, received)
+
+        monkeypatch.setattr("mirror.serve.doorstep.os.read", read_late)
+        monkeypatch.setattr(door_of(bench), "_meet", meet_noted)
+        assert await call(bench, LAST) == parsed
+        assert met == [LAST]
 
 
 async def test_client_that_left_is_not_counted_as_answered(tmp_path: Path) -> None:
