@@ -1,7 +1,7 @@
 """The access log: lines go to a file from a thread of its own, whole batches by one write.
 
 Rules:
-1. `write` never waits: it makes the lines, and what does not fit into the buffer is dropped and
+1. Writing never waits: it makes the lines, and what does not fit into the buffer is dropped and
    counted. Totals `log_lines_written` and `log_lines_dropped` add up to the lines that were due.
 2. What cannot be written stays in the buffer and is tried again every `RETRY_S`.
 3. Trouble is told once, and once that it is over.
@@ -22,7 +22,7 @@ from typing import Final
 from mirror.accounting.counters import Counters
 from mirror.accounting.log_file import LogFile
 from mirror.accounting.log_lines import LogLines
-from mirror.accounting.records import AnyRecord, FetchRecord, HitRecord
+from mirror.accounting.records import FetchRecord, Hit, RequestRecord
 from mirror.clock import Clock
 from mirror.config import Config
 from mirror.events import EventLog
@@ -53,15 +53,15 @@ class AccessLog:
         self._clock = clock
         self._events = events
         self._chance = chance
-        self._lines = LogLines()
+        self._lines = LogLines(hit_weight=self._one_in)
         self._counters = counters
         self._written_cell = counters.layout.row("total", "log_lines_written")
         self._dropped_cell = counters.layout.row("total", "log_lines_dropped")
         # Under the lock of `_changed`: what waits, and the counters, which both threads add to.
         self._changed = threading.Condition()
-        self._waiting: list[bytes] = []
+        self._waiting: list[bytes] = []  # each of them lines
         self._waiting_bytes = 0  # with what is being written
-        self._writing = 0  # lines
+        self._writing = b""
         self._ends = threading.Event()
         self._is_closed = False
         self._told_at = -TOLD_AGAIN_S
@@ -73,27 +73,24 @@ class AccessLog:
     def start(self) -> None:
         self._thread.start()
 
-    def write(self, records: Sequence[AnyRecord]) -> None:
+    def write(self, records: Sequence[RequestRecord]) -> None:
         """Log responses, or a sample of those that nothing was wrong with."""
-        if self._one_in == 1:
-            of_hit, of_other = self._lines.hit, self._lines.request
-            self._offer(
-                [
-                    of_hit(each) if isinstance(each, HitRecord) else of_other(each)
-                    for each in records
-                ]
-            )
-            return
         lines = []
         for record in records:
-            if isinstance(record, HitRecord):
-                if self._chance() * self._one_in < 1.0:
-                    lines.append(self._lines.hit(record, weight=self._one_in))
-            elif record.outcome in _KEPT or not record.is_complete:
+            if self._one_in == 1 or record.outcome in _KEPT or not record.is_complete:
                 lines.append(self._lines.request(record))
-            elif self._chance() * self._one_in < 1.0:
+            elif self._is_chosen():
                 lines.append(self._lines.request(record, weight=self._one_in))
         self._offer(lines)
+
+    def write_hits(self, hits: Sequence[Hit]) -> None:
+        """As `write`, of complete hits."""
+        if self._one_in != 1:
+            hits = [each for each in hits if self._is_chosen()]
+        self._offer(self._lines.hits(hits))
+
+    def _is_chosen(self) -> bool:
+        return self._chance() * self._one_in < 1.0
 
     def write_fetches(self, records: Sequence[FetchRecord]) -> None:
         """Log requests to upstreams; all of them."""
@@ -108,22 +105,27 @@ class AccessLog:
             await asyncio.to_thread(self._thread.join, CLOSE_S)
         with self._changed:
             # What the thread is stuck with may yet be read by somebody, but is not counted twice.
-            self._count(self._dropped_cell, len(self._waiting) + self._writing)
-            self._waiting, self._writing = [], 0
+            left = (*self._waiting, self._writing)
+            self._count(self._dropped_cell, sum(map(_lines_in, left)))
+            self._waiting, self._writing = [], b""
             self._is_closed = True
 
     def _offer(self, lines: list[bytes]) -> None:
         if not lines:
             return
+        content = b"".join(lines)
+        dropped = 0
         with self._changed:
-            room_bytes = self._buffer_bytes - self._waiting_bytes
-            taken = 0 if self._ends.is_set() else _fitting(lines, room_bytes)
-            self._waiting_bytes += sum(map(len, lines[:taken]))
-            if taken and not self._waiting:
-                self._changed.notify()
-            self._waiting += lines[:taken]
-            dropped = len(lines) - taken
-            self._count(self._dropped_cell, dropped)
+            room_bytes = 0 if self._ends.is_set() else self._buffer_bytes - self._waiting_bytes
+            if len(content) > room_bytes:
+                content = content[: content.rfind(b"\n", 0, max(room_bytes, 0)) + 1]
+                dropped = len(lines) - _lines_in(content)
+                self._count(self._dropped_cell, dropped)
+            if content:
+                if not self._waiting:
+                    self._changed.notify()
+                self._waiting.append(content)
+                self._waiting_bytes += len(content)
         if dropped:
             self._tell_dropped()
 
@@ -170,26 +172,20 @@ class AccessLog:
     def _write_waiting(self) -> str:
         """Write what waits; return why not all of it was written, "" when it was."""
         with self._changed:
-            batch, self._waiting = self._waiting, []
-            self._writing = len(batch)
+            batch, self._waiting = b"".join(self._waiting), []
+            self._writing = batch
         written, error = self._file.append(batch)
         with self._changed:
-            self._writing = 0
-            self._waiting[:0] = batch[written:]
-            self._waiting_bytes -= sum(map(len, batch[:written]))
-            self._count(self._written_cell, written)
+            self._writing = b""
+            if written < len(batch):
+                self._waiting.insert(0, batch[written:])
+            self._waiting_bytes -= written
+            self._count(self._written_cell, _lines_in(batch[:written]))
         return error
 
 
-def _fitting(lines: Sequence[bytes], room_bytes: int) -> int:
-    """Return how many of the lines, from the first, fit into the room."""
-    if sum(map(len, lines)) <= room_bytes:
-        return len(lines)
-    for taken, line in enumerate(lines):
-        room_bytes -= len(line)
-        if room_bytes < 0:
-            return taken
-    return len(lines)
+def _lines_in(content: bytes) -> int:
+    return content.count(b"\n")
 
 
 def open_access_log(

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Sequence
 from typing import Final
 
 from mirror.config import Config
@@ -33,45 +32,43 @@ class LogFile:
         self._is_regular = True
         self._is_cut = False  # the last write ended within a line
 
-    def append(self, lines: Sequence[bytes]) -> tuple[int, str]:
-        """Return how many lines were written whole, and why not the others."""
+    def append(self, lines: bytes) -> tuple[int, str]:
+        """Return how many bytes of whole lines were written, and why not the others."""
         try:
             self._open_if_moved()
         except OSError as exc:
             return 0, exc.strerror or "cannot be opened"
         if self._is_regular:
             return self._append_at_once(lines)
-        for done, line in enumerate(lines):
+        done = 0
+        while done < len(lines):
+            end = lines.index(b"\n", done) + 1
             try:
-                os.write(self._descriptor, line)
+                os.write(self._descriptor, lines[done:end])
             except OSError as exc:
                 return done, exc.strerror or "cannot be written"
-        return len(lines), ""
+            done = end
+        return done, ""
 
     def close(self) -> None:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def _append_at_once(self, lines: Sequence[bytes]) -> tuple[int, str]:
-        content = memoryview(b"".join(lines))
-        done_bytes, error = 0, ""
+    def _append_at_once(self, lines: bytes) -> tuple[int, str]:
+        content = memoryview(lines)
+        done, error = 0, ""
         try:
             if self._is_cut:
                 os.write(self._descriptor, b"\n")
                 self._is_cut = False
-            while done_bytes < len(content):
-                done_bytes += os.write(self._descriptor, content[done_bytes:])
+            while done < len(content):
+                done += os.write(self._descriptor, content[done:])
         except OSError as exc:
             error = exc.strerror or "cannot be written"
-        done = 0
-        for line in lines:
-            if done_bytes < len(line):
-                break
-            done_bytes -= len(line)
-            done += 1
-        self._is_cut = self._is_cut or (done < len(lines) and done_bytes > 0)
-        return done, error
+        whole = lines.rfind(b"\n", 0, done) + 1
+        self._is_cut = self._is_cut or done > whole
+        return whole, error
 
     def _open_if_moved(self) -> None:
         """Raises: OSError."""

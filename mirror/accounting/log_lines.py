@@ -4,10 +4,9 @@ Rules:
 1. Field names and their order are a promise: `docs/access-log.md` lists them.
 2. No secret: query strings and user names of targets, Host and paths are left out; only User-Agent,
    Range and Host of a request's fields are known here at all.
-3. The line of a hit is put together from the pieces of a line like it, which was made by `request`
-   with marks in the places of what differs; where a mark is not found once, or a value is not
-   plain, it is made by `request` (measured: to count a hit and make its record and line takes
-   3.5 us instead of 8.8).
+3. Lines of hits of one kind differ in their first values only. What follows these is put together
+   once for a kind, from the pieces of a line that `request` made with marks in the places of what
+   differs; where a mark is not found once, or a value is not plain, `request` makes it.
 4. Whatever a client sends, a line is one line of ASCII (`\\u` escapes) of at most `MAX_LINE_BYTES`.
 
 Units: bytes, milliseconds.
@@ -18,14 +17,17 @@ Runs in: worker and keeper. Pure.
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, Final
 
 import orjson
 
-from mirror.accounting.records import FetchRecord, HitKind, HitRecord, RequestRecord
+from mirror.accounting.records import FetchRecord, Hit, HitForm, HitKind, RequestRecord
 
 VERSION: Final = "1"
 # One write of PIPE_BUF bytes to a pipe is not torn by another process.
@@ -42,32 +44,53 @@ MAX_PLAIN: Final = 100
 _USER_NAME = re.compile(r"[^/@]+@")  # also one that only looks like it: no Rust path has an @
 _QUERY = re.compile(r"\?\S+")
 
-# Visible ASCII that stands in a line as it is, without what is left out of targets: " ? @ and \.
+# Visible ASCII that stands in a line as it is; of targets but what is left out of them (? and @).
 _PLAIN_TARGET: Final = re.compile(r"/[!#->A-\[\]-~]*")
+_PLAIN_WORDS: Final = re.compile(r"[ !#-\[\]-~]*")
 _MARKED_TARGET: Final = "/~here~stands~the~target~"
-# Where the values of a `HitRecord` stand, in the order of the line. A number has its name before it
-# and a comma behind it, which no text of a client can imitate: there, quotes are escaped.
+_MARKED_WORDS: Final = "~here~stand~the~words~"
+# Where the values of a `HitKind` stand, in the order of the line. What has a name before it and a
+# comma or a quote behind it no text of a client can imitate: there, quotes are escaped.
 _MARKS: Final = (
-    ("", "1970-01-01T00:00:00.000000Z", ""),
-    ('"duration_ms":', "-1.5", ","),
     ("", _MARKED_TARGET, ""),
     ('"bytes":', "-3", ","),
     ('"head_bytes":', "-4", ","),
+    ('"cache_status":"', _MARKED_WORDS, '"'),
 )
 _UNFRAMED: Final = ("",)
+# How the line of every hit begins: to the second, and then to the rest of its kind.
+_BEGIN: Final = b'{"version":"%b","type":"request","date_time":"%b'
+_HIT: Final = b'%b.%06dZ","duration_ms":%.3f%b'
+_EARLIEST: Final = 0.0
+_NO_TIME: Final = (
+    len(_HIT % (_BEGIN % (VERSION.encode(), b"1970-01-01T00:00:00"), 0, 0, b""))
+    - len("0.000")
+    + len("0.0")
+)  # of what `request` makes for a hit at `_EARLIEST` that took none
+_DIGITS: Final = 32  # by which durations differ in length
+_BEGAN_AT: Final = itemgetter(1)
+_HALF_US: Final = 5e-7  # added before a time is cut to microseconds
 
 
 class LogLines:
-    """Turns records into lines. Keeps the text of the latest second, which most lines share."""
+    """Turns records into lines. Keeps the text of the latest second, which most lines share.
 
-    __slots__ = ("_second", "_text")
+    What it keeps with a `HitKind` is of its own `hit_weight`.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_hit_weight", "_second", "_text")
+
+    def __init__(self, *, hit_weight: int = 1) -> None:
+        """`hit_weight`: how many hits each one stands for that gets a line."""
+        self._hit_weight = hit_weight
         self._second = -1
         self._text = ""
 
     def request(self, record: RequestRecord, *, weight: int = 1) -> bytes:
         """Return the line of a response to a client, with its line feed."""
+        return _encoded(self._line(record, weight))
+
+    def _line(self, record: RequestRecord, weight: int) -> dict[str, Any]:
         target, cut = _shown_target(record.target)
         host = _without_user(record.host[:MAX_TEXT])
         url = f"{record.scheme}://{host or '-'}{target}" if target.startswith("/") else target
@@ -99,40 +122,74 @@ class LogLines:
         }
         if cut:
             line["url_cut_bytes"] = cut
-        return _encoded(line)
+        return line
 
-    def hit(self, record: HitRecord, *, weight: int = 1) -> bytes:
-        """Return what `request` returns of the hit written out (rule 3)."""
-        kind, began_at, duration_s, target, content_bytes, head_bytes = record
-        frame = kind.frame or self._frame(kind)
-        is_plain = len(target) <= MAX_TARGET and _PLAIN_TARGET.fullmatch(target) is not None
-        if frame is _UNFRAMED or not is_plain or weight != 1:
-            return self.request(record.whole(), weight=weight)
-        return (
-            f"{frame[0]}{self._date_time(began_at)}{frame[1]}{round(duration_s * 1000, 3)}"
-            f"{frame[2]}{target}{frame[3]}{content_bytes}{frame[4]}{head_bytes}{frame[5]}"
-        ).encode("ascii")
+    def hits(self, hits: Sequence[Hit]) -> list[bytes]:
+        """Return what `request` returns of each hit's record, but for zeros behind a duration."""
+        if not hits:
+            return []
+        second = math.floor(min(map(_BEGAN_AT, hits)) + _HALF_US)
+        if math.floor(max(map(_BEGAN_AT, hits)) + _HALF_US) != second:
+            return [line for each in hits for line in self.hits([each])]
+        begin = _BEGIN % (VERSION.encode(), self._second_text(second).encode())
+        rest_of = self._rest
+        return [
+            _HIT
+            % (
+                begin,
+                (began_at + _HALF_US - second) * 1e6,
+                duration_s * 1000,
+                kind.rest or rest_of(kind),
+            )
+            for kind, began_at, duration_s in hits
+        ]
 
-    def _frame(self, kind: HitKind) -> tuple[str, ...]:
-        """Cut a line like those of the kind at its marks."""
+    def _rest(self, kind: HitKind) -> bytes:
+        """Return what stands behind the duration in all lines of the kind, and keep it there."""
+        target, words = kind.target, kind.cache_status
+        frame = kind.form.frame or self._frame(kind.form)
+        if (
+            frame is not _UNFRAMED
+            and len(target) <= MAX_TARGET
+            and len(words) <= MAX_TEXT
+            and _PLAIN_TARGET.fullmatch(target)
+            and _PLAIN_WORDS.fullmatch(words)
+        ):
+            kind.rest = (
+                f"{frame[0]}{target}{frame[1]}{kind.content_bytes}{frame[2]}{kind.head_bytes}"
+                f"{frame[3]}{words}{frame[4]}"
+            ).encode("ascii")
+        else:
+            kind.rest = self._behind_duration(kind.record(_EARLIEST, 0.0))
+        return kind.rest
+
+    def _frame(self, form: HitForm) -> tuple[str, ...]:
+        """Cut the rest of a line of the form at its marks."""
         marked = replace(
-            kind.like,
-            began_at=0.0,
-            duration_s=-0.0015,
+            form.like,
+            began_at=_EARLIEST,
+            duration_s=0.0,
             target=_MARKED_TARGET,
             content_bytes=-3,
             head_bytes=-4,
+            cache_status=_MARKED_WORDS,
         )
-        rest = self.request(marked).decode("ascii")
+        rest = self._behind_duration(marked).decode("ascii")
         pieces = []
-        is_whole = len(rest) + MAX_TARGET + MAX_TEXT <= MAX_LINE_BYTES  # never shortened
+        # Never shortened, whatever the target and the words.
+        is_whole = len(rest) + MAX_TARGET + 2 * MAX_TEXT <= MAX_LINE_BYTES
         for before, value, behind in _MARKS:
             is_whole = is_whole and rest.count(f"{before}{value}{behind}") == 1
             piece, _, rest = rest.partition(f"{before}{value}{behind}")
             pieces.append(piece + before)
             rest = behind + rest
-        kind.frame = (*pieces, rest) if is_whole else _UNFRAMED
-        return kind.frame
+        form.frame = (*pieces, rest) if is_whole else _UNFRAMED
+        return form.frame
+
+    def _behind_duration(self, record: RequestRecord) -> bytes:
+        """Of a record at `_EARLIEST` that took no time."""
+        line = self._line(record, self._hit_weight)
+        return _encoded(line, MAX_LINE_BYTES - _DIGITS)[_NO_TIME:]
 
     def fetch(self, record: FetchRecord) -> bytes:
         """Return the line of a request to an upstream, with its line feed."""
@@ -161,12 +218,15 @@ class LogLines:
         return _encoded(line)
 
     def _date_time(self, at: float) -> str:
-        micros = round(at * 1_000_000)
-        second, fraction = divmod(micros, 1_000_000)
+        at += _HALF_US
+        second = math.floor(at)
+        return f"{self._second_text(second)}.{int((at - second) * 1e6):06d}Z"
+
+    def _second_text(self, second: int) -> str:
         if second != self._second:
             self._second = second
             self._text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._text}.{fraction:06d}Z"
+        return self._text
 
 
 def _shown_target(target: str) -> tuple[str, int]:
@@ -181,15 +241,15 @@ def _without_user(text: str) -> str:
     return _USER_NAME.sub("-@", text) if "@" in text else text
 
 
-def _encoded(line: dict[str, Any]) -> bytes:
+def _encoded(line: dict[str, Any], most_bytes: int = MAX_LINE_BYTES) -> bytes:
     try:
         encoded = orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
     except (TypeError, ValueError):  # half a surrogate pair: what a lenient decoder leaves
         encoded = b"\xff"
-    if encoded.isascii() and b"\x7f" not in encoded and len(encoded) <= MAX_LINE_BYTES:
+    if encoded.isascii() and b"\x7f" not in encoded and len(encoded) <= most_bytes:
         return encoded
     encoded = _escaped(line)
-    return encoded if len(encoded) <= MAX_LINE_BYTES else _escaped(_shortened(line))
+    return encoded if len(encoded) <= most_bytes else _escaped(_shortened(line))
 
 
 def _escaped(line: dict[str, Any]) -> bytes:

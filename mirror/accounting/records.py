@@ -2,8 +2,8 @@
 
 The ledger counts what these say; the access log tells them one by one. So both agree.
 
-Most records are of hits that differ from many others in five values only. Those share a `HitKind`:
-what is made for a hit is a short tuple (`log_lines` says what is gained).
+Most are hits that differ from many others only in when they were and how long they took. Those
+share a `HitKind`, so that a hit is three values here (`log_lines` says what is gained).
 
 Units: bytes as counted by the ledger; times in Unix seconds, durations in seconds.
 Runs in: worker and keeper. Pure.
@@ -12,7 +12,6 @@ Runs in: worker and keeper. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +43,12 @@ class RequestRecord:
     user_agent: str
 
 
-class HitKind:
-    """`like`: what hits have in common, with any values in the fields of a `HitRecord`. `frame`:
-    what the access log keeps of it."""
+class HitForm:
+    """What hits have in common that were asked for alike, whatever the object.
+
+    `like`: one of them, with any values in what `HitKind` knows. `frame`: what the access log keeps
+    of it.
+    """
 
     __slots__ = ("frame", "like")
 
@@ -55,29 +57,38 @@ class HitKind:
         self.frame: tuple[str, ...] = ()
 
 
-class HitRecord(NamedTuple):
-    """One hit, complete; see `RequestRecord` for the fields."""
+class HitKind:
+    """Hits of one form that were answered by the same bytes; see `RequestRecord` for the fields.
 
-    kind: HitKind
-    began_at: float
-    duration_s: float
-    target: str
-    content_bytes: int
-    head_bytes: int
+    `rest`: what the access log keeps of their lines.
+    """
 
-    def whole(self) -> RequestRecord:
-        """Return it written out."""
+    __slots__ = ("cache_status", "content_bytes", "form", "head_bytes", "rest", "target")
+
+    def __init__(
+        self, form: HitForm, target: str, content_bytes: int, head_bytes: int, cache_status: str
+    ) -> None:
+        self.form = form
+        self.target = target
+        self.content_bytes = content_bytes
+        self.head_bytes = head_bytes
+        self.cache_status = cache_status
+        self.rest = b""
+
+    def record(self, began_at: float, duration_s: float) -> RequestRecord:
+        """Return the record of one of them."""
         return replace(
-            self.kind.like,
-            began_at=self.began_at,
-            duration_s=self.duration_s,
+            self.form.like,
+            began_at=began_at,
+            duration_s=duration_s,
             target=self.target,
             content_bytes=self.content_bytes,
             head_bytes=self.head_bytes,
+            cache_status=self.cache_status,
         )
 
 
-AnyRecord = RequestRecord | HitRecord
+Hit = tuple[HitKind, float, float]  # one, complete: `began_at` and `duration_s`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

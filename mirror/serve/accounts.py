@@ -14,7 +14,7 @@ Rules:
    object is told to the keeper once a second.
 4. Nothing is armed while the worker is idle.
 5. The first learned head of each window is timed and stands for the others of its class and group
-   in the window; with an access log each is timed. What was cut has no latency.
+   in the window; what was cut has no latency. The access log tells how long each took.
 6. A download is a crate that a GET of cargo got whole as 200: as crates.io counts them.
 
 Units: bytes; seconds of the monotonic clock, Unix seconds for when a request came.
@@ -25,11 +25,10 @@ Runs in: worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 from mirror.accounting.layout import Outcome
-from mirror.accounting.records import AnyRecord
+from mirror.accounting.records import RequestRecord
 from mirror.clock import Clock
 from mirror.route.route import Kind
 from mirror.serve.account import Account, Answering, Books, is_cargo
@@ -70,7 +69,7 @@ class Accounts(Books):
         self._log = log
         self.is_logging = log is not None
         self.account_type: type[Account] = Account
-        self._records: list[AnyRecord] = []
+        self._records: list[RequestRecord] = []
         self._learned: list[Learned] = []
         self._tallies = [
             tuple(Tally(group, group * cells.stride, rows) for rows in cells.hit_rows)
@@ -158,10 +157,9 @@ class Accounts(Books):
         self._add(tally, rendering, status)
         self._arm()
 
-    def add_logged(self, learned: Learned) -> None:
-        """Count a learned head of which a record is made."""
+    def log(self, learned: Learned) -> None:
+        """Have a line written of a learned head, which is counted besides."""
         self._learned.append(learned)
-        self._arm()
         if len(self._learned) >= LOGGED_AT_ONCE:
             self.settle_cells()
 
@@ -174,15 +172,18 @@ class Accounts(Books):
 
     def settle_cells(self) -> None:
         """Add what was counted since the last time to the cells, and hand over the records."""
-        if self._learned:
-            self._take_learned()
         for tally in self._untold:
             if tally.is_open:
                 self._settle_tally(tally)
-        if self._records and self._log is not None:
-            records: Sequence[AnyRecord] = self._records
-            self._records = []
+        if self._log is None:
+            return
+        if self._records:
+            records, self._records = self._records, []
             self._log.write(records)
+        if self._learned:
+            learned, self._learned = self._learned, []
+            epoch_s = self.clock.now() - self.clock.monotonic()
+            self._log.write_hits(self._maker.of_learned(learned, epoch_s))
 
     def tell(self) -> None:
         """Tell the keeper what was served by learned heads."""
@@ -207,17 +208,6 @@ class Accounts(Books):
         self._timer = None
         self.settle_cells()
 
-    def _take_learned(self) -> None:
-        """Make the records, and put the counts where those without a record are."""
-        taken, self._learned = self._learned, []
-        add_latency = self.cells.add_latency
-        for _, _, rendering, tally, status, _, duration_s in taken:
-            (tally.not_modified if status == 304 else tally.whole).append(rendering)
-            tally.is_open = True
-            add_latency(tally.rows.latency, duration_s)
-        self._untold.update({learned.tally for learned in taken})
-        self._records.extend(map(self._maker.of_learned, taken))
-
     def _settle_tally(self, tally: Tally) -> None:
         sums = tally.settle()
         view, at = self.cells.view, tally.rows.served + tally.offset
@@ -225,8 +215,7 @@ class Accounts(Books):
         view[at + CONTENT_BYTES] += sums.content_bytes
         view[at + HEAD_BYTES] += sums.head_bytes
         view[at + NOT_MODIFIED] += sums.not_modified
-        if not self.is_logging:
-            self.cells.add_latency(tally.rows.latency, tally.sample_s, sums.requests)
+        self.cells.add_latency(tally.rows.latency, tally.sample_s, sums.requests)
 
     def _note_use(self, rendering: Rendering, count: int, whole: int) -> None:
         route = rendering.route

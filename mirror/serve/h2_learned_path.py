@@ -26,7 +26,6 @@ from mirror.serve.h2_rendering import frames_of, not_modified_of, tags_of, whole
 from mirror.serve.h2_streams import ROUND_BYTES, H2Streams
 from mirror.serve.hot_entry import SMALL_BYTES, HotEntry, Rendering
 from mirror.serve.learned_path import LearnedPath
-from mirror.serve.request_records import Learned
 from mirror.serve.tally import Tally
 
 _OK: Final = 200
@@ -50,7 +49,7 @@ class H2LearnedPath(LearnedPath):
         began_s = shared.wheel.clock.monotonic()
         second, epoch, hot_of = shared.wheel.second, shared.page.epoch, shared.hot.get
         left, most = session.fresh_allowances
-        before, is_waiting = left, connection.is_waiting
+        before, is_waiting, is_logging = left, connection.is_waiting, shared.accounts.is_logging
         answered: list[int] = []
         timed: list[_Timed] = []
         for stream_id, recalled in session.recalled.items():
@@ -79,7 +78,7 @@ class H2LearnedPath(LearnedPath):
             if self.is_limiting:
                 self.count_recalled(connection.peer)
             tally = connection.tallies[hot.place]
-            if not tally.is_open:
+            if is_logging or not tally.is_open:
                 timed.append((tally, made.rendering, recalled))
             elif tag:
                 tally.not_modified.append(made.rendering)
@@ -110,15 +109,14 @@ class H2LearnedPath(LearnedPath):
 
     def _count_timed(self, connection: H2Streams, timed: list[_Timed], began_s: float) -> None:
         """As `learned_path.LearnedPath._serve_timed` counts."""
-        clock, accounts = self._shared.wheel.clock, self._shared.accounts
-        duration_s = clock.monotonic() - began_s
-        began_at = clock.now() - duration_s
+        accounts = self._shared.accounts
+        ended_s = self._shared.wheel.clock.monotonic()
         for tally, rendering, recalled in timed:
             status = _NOT_MODIFIED if recalled.tag else _OK
+            if tally.is_open:
+                (tally.not_modified if recalled.tag else tally.whole).append(rendering)
+            else:
+                accounts.add(tally, rendering, status, ended_s - began_s)
             if accounts.is_logging:
                 head = recalled.known.line + recalled.tail
-                accounts.add_logged(
-                    Learned(connection, head, rendering, tally, status, began_at, duration_s)
-                )
-            else:
-                accounts.add(tally, rendering, status, duration_s)
+                accounts.log((connection, head, rendering, tally, status, began_s, ended_s))

@@ -25,7 +25,6 @@ from mirror.serve.asking import Asking
 from mirror.serve.connection import Connection
 from mirror.serve.hot_contents import Kept, KeptSource
 from mirror.serve.hot_entry import HotEntry, Rendering
-from mirror.serve.request_records import Learned
 from mirror.serve.segment_exchange import SegmentExchange
 from mirror.serve.sender import Sender
 from mirror.serve.shared import Shared
@@ -54,8 +53,12 @@ class LearnedPath:
         if not is_of_now or whole is None or not tally.is_open:
             return self._serve_timed(connection, hot, head, _OK)
         connection.deadline_at = wheel.idle_deadline_at
+        is_logging = shared.accounts.is_logging
+        began_s = wheel.clock.monotonic() if is_logging else 0.0
         if connection.send(whole):
             tally.whole.append(hot.rendering)
+            if is_logging:
+                self._log(connection, head, hot.rendering, tally, _OK, began_s)
         return True
 
     def serve_last(self, asking: Asking, hot: HotEntry, head: bytes) -> bool:
@@ -81,8 +84,12 @@ class LearnedPath:
         if not is_of_now or not tally.is_open:
             return self._serve_timed(connection, hot, head, _NOT_MODIFIED)
         connection.deadline_at = wheel.idle_deadline_at
+        is_logging = shared.accounts.is_logging
+        began_s = wheel.clock.monotonic() if is_logging else 0.0
         if connection.send(hot.not_modified):
             tally.not_modified.append(hot.rendering)
+            if is_logging:
+                self._log(connection, head, hot.rendering, tally, _NOT_MODIFIED, began_s)
         return True
 
     def _serve_timed(self, connection: Connection, hot: HotEntry, head: bytes, status: int) -> bool:
@@ -117,15 +124,22 @@ class LearnedPath:
         status: int,
         began_s: float,
     ) -> None:
-        accounts, clock = self._shared.accounts, self._shared.wheel.clock
-        duration_s = clock.monotonic() - began_s
+        accounts = self._shared.accounts
+        accounts.add(tally, rendering, status, self._shared.wheel.clock.monotonic() - began_s)
         if accounts.is_logging:
-            began_at = clock.now() - duration_s
-            accounts.add_logged(
-                Learned(asking, head, rendering, tally, status, began_at, duration_s)
-            )
-        else:
-            accounts.add(tally, rendering, status, duration_s)
+            self._log(asking, head, rendering, tally, status, began_s)
+
+    def _log(
+        self,
+        asking: Asking,
+        head: bytes,
+        rendering: Rendering,
+        tally: Tally,
+        status: int,
+        began_s: float,
+    ) -> None:
+        ended_s = self._shared.wheel.clock.monotonic()
+        self._shared.accounts.log((asking, head, rendering, tally, status, began_s, ended_s))
 
     def _renew(self, connection: Answering, hot: HotEntry, status: int) -> bool:
         """Make ready what a learned head is answered with; False when it takes the parser."""

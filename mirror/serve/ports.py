@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mirror.accounting.layout import Layout
-from mirror.accounting.records import AnyRecord
+from mirror.accounting.records import Hit, RequestRecord
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask
 from mirror.store.entry import NoVariant, Stored
@@ -86,7 +86,9 @@ class GroupTable(Protocol):
 class RequestLog(Protocol):
     """`accounting.access_log.AccessLog`; must not block."""
 
-    def write(self, records: Sequence[AnyRecord]) -> None: ...
+    def write(self, records: Sequence[RequestRecord]) -> None: ...
+
+    def write_hits(self, hits: Sequence[Hit]) -> None: ...
 
 
 class Page(Protocol):

@@ -4,8 +4,9 @@ Rules:
 1. What a learned head says beyond its request line is read once for all that share its field lines
    (`memo`), by the strict parser.
 2. Bytes become text by latin-1: nothing is lost, and nothing fails; the log escapes.
-3. What hits have in common is one `HitKind`, found by what it follows from; a full table of them is
-   emptied. An enum is no part of that name, because its hash is Python code (0.4 us).
+3. What hits have in common is one `HitKind`, found by what it follows from, and what many kinds
+   have is one `HitForm`; a full table of them is emptied. An enum is no part of such a name: its
+   hash is Python code (0.4 us).
 
 Runs in: worker.
 """
@@ -13,12 +14,12 @@ Runs in: worker.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from mirror.accounting.layout import OTHER, Outcome
-from mirror.accounting.records import HitKind, HitRecord, RequestRecord
+from mirror.accounting.records import Hit, HitForm, HitKind, RequestRecord
 from mirror.errors import RequestError
 from mirror.serve.account import Account, Answering
 from mirror.serve.cells import class_word
@@ -33,19 +34,12 @@ from mirror.serve.tally import Tally
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]{1,8192})(?: |\r|\Z)")
 
 
-MAX_KINDS: Final = 4096  # about 8 MB with the pieces of their lines
+MAX_KINDS: Final = 8192  # about 8 MB with what the log keeps of their lines
+MAX_FORMS: Final = 1024
 
-
-class Learned(NamedTuple):
-    """A learned head that was answered from memory."""
-
-    stream: Answering
-    head: bytes
-    rendering: Rendering
-    tally: Tally
-    status: int
-    began_at: float
-    duration_s: float
+# A learned head that was answered: by which rendering, to what it is counted, and when it began and
+# ended by the monotonic clock.
+Learned = tuple[Answering, bytes, Rendering, Tally, int, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,6 +68,7 @@ class RecordMaker:
         self._trusted = trusted
         self._tails: dict[bytes, _Asked] = {}
         self._kinds: dict[tuple[object, ...], HitKind] = {}
+        self._forms: dict[tuple[object, ...], HitForm] = {}
 
     def of_account(self, account: Account, duration_s: float) -> RequestRecord:
         """Return the record of a response that is over."""
@@ -114,51 +109,71 @@ class RecordMaker:
             user_agent=asked.user_agent,
         )
 
-    def of_learned(self, learned: Learned) -> HitRecord:
-        """Return the record of a learned head that was answered."""
-        stream, head, rendering, tally, status, began_at, duration_s = learned
-        asked, target = self._recall(head)
-        words = rendering.words
-        peer, scheme, is_http2 = stream.peer, stream.scheme, stream.is_http2
-        # A tally is of one group and one content class, and a class of one upstream.
-        name = (asked, peer, scheme, is_http2, tally, status, words)
-        kind = self._kinds.get(name) or self._kind(name, learned, asked)
-        return HitRecord(
-            kind,
-            began_at,
-            duration_s,
-            target,
-            rendering.content_bytes if status == 200 else 0,
-            rendering.head_bytes if status == 200 else rendering.bare_head_bytes,
-        )
+    def of_learned(self, answered: Sequence[Learned], epoch_s: float) -> list[Hit]:
+        """Return the records of learned heads; `epoch_s` is the Unix time of the clock's zero."""
+        kinds = self._kinds.get
+        return [
+            (
+                kinds((rendering, head, stream.peer, stream.scheme, stream.is_http2, tally))
+                or self._kind(stream, head, rendering, tally, status),
+                epoch_s + began_s,
+                ended_s - began_s,
+            )
+            for stream, head, rendering, tally, status, began_s, ended_s in answered
+        ]
 
-    def _kind(self, name: tuple[object, ...], learned: Learned, asked: _Asked) -> HitKind:
-        stream, rendering = learned.stream, learned.rendering
-        like = RequestRecord(
-            began_at=0.0,
-            duration_s=0.0,
-            client=stream.peer,
-            group=self._groups[learned.tally.group],
-            scheme=stream.scheme,
-            protocol=_protocol(stream, asked),
-            method="GET",
-            host=asked.host,
-            target="",
-            status=learned.status,
-            content_class=rendering.route.content_class.value,
-            outcome=Outcome.HIT.value,
-            cache_status=rendering.words,
-            upstream=rendering.route.upstream.value,
-            content_bytes=0,
-            head_bytes=0,
-            is_complete=True,
-            range="",
-            user_agent=asked.user_agent,
+    def _kind(
+        self, stream: Answering, head: bytes, rendering: Rendering, tally: Tally, status: int
+    ) -> HitKind:
+        asked, target = self._recall(head)
+        asking = (stream.peer, stream.scheme, stream.is_http2, tally)
+        # A tally is of one group and one content class, and a class of one upstream.
+        name = (asked, *asking, status)
+        form = self._forms.get(name)
+        if form is None:
+            if len(self._forms) >= MAX_FORMS:
+                self._forms.clear()
+            form = self._forms[name] = self._form(stream, asked, rendering, tally, status)
+        is_whole = status == 200
+        kind = HitKind(
+            form,
+            target,
+            rendering.content_bytes if is_whole else 0,
+            rendering.head_bytes if is_whole else rendering.bare_head_bytes,
+            rendering.words,
         )
         if len(self._kinds) >= MAX_KINDS:
             self._kinds.clear()
-        kind = self._kinds[name] = HitKind(like)
+        self._kinds[rendering, head, *asking] = kind
         return kind
+
+    def _form(
+        self, stream: Answering, asked: _Asked, rendering: Rendering, tally: Tally, status: int
+    ) -> HitForm:
+        route = rendering.route
+        return HitForm(
+            RequestRecord(
+                began_at=0.0,
+                duration_s=0.0,
+                client=stream.peer,
+                group=self._groups[tally.group],
+                scheme=stream.scheme,
+                protocol=_protocol(stream, asked),
+                method="GET",
+                host=asked.host,
+                target="",
+                status=status,
+                content_class=route.content_class.value,
+                outcome=Outcome.HIT.value,
+                cache_status="",
+                upstream=route.upstream.value,
+                content_bytes=0,
+                head_bytes=0,
+                is_complete=True,
+                range="",
+                user_agent=asked.user_agent,
+            )
+        )
 
     def _recall(self, head: bytes) -> tuple[_Asked, str]:
         """What a learned head, which is a GET, shares with others, and its target."""

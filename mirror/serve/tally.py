@@ -7,8 +7,6 @@ Rules:
 2. Settling sums up and counts in C, so that it costs the same however many objects are asked for
    (`benchmarks.counting`: with counts by object, added up at each settle, 1,000 objects cost three
    times as much as one).
-3. While an access log is kept no tally is open between two settles: every hit goes through
-   `Accounts`.
 
 Runs in: worker. Pure.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from mirror.accounting.records import FetchRecord, RequestRecord
@@ -52,3 +53,10 @@ def request(**fields: Any) -> RequestRecord:
 
 def fetch(**fields: Any) -> FetchRecord:
     return dataclasses.replace(FETCH, **fields)
+
+
+def plainly(line: bytes) -> bytes:
+    """Without the zeros behind the duration of a hit, as lines of others are written."""
+    return re.sub(
+        rb'(?<="duration_ms":)[0-9.]+', lambda found: b"%r" % float(found[0]), line, count=1
+    )

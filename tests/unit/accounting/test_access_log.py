@@ -17,6 +17,7 @@ from mirror.accounting.access_log import AccessLog, open_access_log
 from mirror.accounting.counters import Counters
 from mirror.accounting.layout import layout_of
 from mirror.accounting.log_file import check_access_log
+from mirror.accounting.records import HitForm, HitKind
 from mirror.clock import SystemClock
 from mirror.config import ByteSize, Config, Log, Store
 from mirror.errors import ConfigError
@@ -24,6 +25,7 @@ from tests.scenario.edge import wait_until
 from tests.unit.accounting.log_records import FETCH, REQUEST, request
 
 CLEAN, REFUSED = REQUEST, request(outcome="refused", status=400)
+HIT = (HitKind(HitForm(REQUEST), "/a", 5, 6, "hit"), 1.0, 0.1)
 FAILED, CUT = request(outcome="failed", status=503), request(is_complete=False)
 
 
@@ -95,11 +97,14 @@ async def test_what_was_written_is_in_the_file_when_it_is_closed(setting: Settin
     log = setting.open()
     log.write([CLEAN, REFUSED])
     log.write_fetches([FETCH])
+    log.write_hits([HIT])
     log.write([])
+    log.write_hits([])
     await log.aclose()
     await log.aclose()
-    assert [line["type"] for line in setting.lines()] == ["request", "request", "fetch"]
-    assert (setting.written, setting.dropped, setting.events.told) == (3, 0, [])
+    kinds = [line["type"] for line in setting.lines()]
+    assert kinds == ["request", "request", "fetch", "request"]
+    assert (setting.written, setting.dropped, setting.events.told) == (4, 0, [])
     assert setting.path.stat().st_mode & 0o777 & ~0o640 == 0
     assert repr(log) == f"<AccessLog {setting.path} 0 bytes waiting>"
 

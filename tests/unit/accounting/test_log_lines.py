@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirror.accounting.log_lines import MAX_LINE_BYTES, MAX_TARGET, LogLines
-from mirror.accounting.records import HitKind, HitRecord
-from tests.unit.accounting.log_records import FETCH, REQUEST, fetch, request
+from mirror.accounting.records import Hit, HitForm, HitKind
+from tests.unit.accounting.log_records import FETCH, REQUEST, fetch, plainly, request
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "access-log.md"
 
@@ -165,8 +165,9 @@ _IMITATIONS = st.one_of(
         [
             "1970-01-01T00:00:00.000000Z",
             '"bytes":-3,',
-            '"duration_ms":-1.5,',
+            '"duration_ms":0.0,',
             "/~here~stands~the~target~",
+            '"cache_status":"~here~stand~the~words~"',
             '\x7f"\\',
             "x" * 300,
             "\u1234" * 300,
@@ -180,28 +181,59 @@ _IMITATIONS = st.one_of(
     target=_TARGETS,
     host=_IMITATIONS,
     user_agent=_IMITATIONS,
-    began_at=st.floats(0, 4e9),
-    duration_s=st.floats(0, 1e5),
+    words=_IMITATIONS | st.just("hit; ttl=5"),
+    times=st.lists(st.tuples(st.floats(0, 4e9), st.floats(0, 1e5)), max_size=4),
     content_bytes=st.integers(0, 1 << 40),
     weight=st.sampled_from([1, 10]),
 )
-def test_line_of_a_hit_is_the_line_of_its_whole_record(
+def test_line_of_a_hit_is_the_line_of_its_record(
     target: str,
     host: str,
     user_agent: str,
-    began_at: float,
-    duration_s: float,
+    words: str,
+    times: list[tuple[float, float]],
     content_bytes: int,
     weight: int,
 ) -> None:
-    kind = HitKind(request(host=host, user_agent=user_agent))
+    form = HitForm(request(host=host, user_agent=user_agent))
+    hits: list[Hit] = []
     for number in range(2):  # the second one finds the frame
-        record = HitRecord(kind, began_at, duration_s, target, content_bytes, number)
-        expected = LogLines().request(record.whole(), weight=weight)
-        assert LogLines().hit(record, weight=weight) == expected
+        kind = HitKind(form, target, content_bytes, number, words)
+        hits += [(kind, *each) for each in times]
+    expected = [
+        LogLines().request(kind.record(began_at, duration_s), weight=weight)
+        for kind, began_at, duration_s in hits
+    ]
+    made = LogLines(hit_weight=weight).hits(hits)
+    assert [plainly(line) for line in made] == [plainly(line) for line in expected]
 
 
-def test_a_plain_hit_is_framed() -> None:
-    kind = HitKind(REQUEST)
-    LogLines().hit(HitRecord(kind, 1.0, 0.1, "/a", 1, 2))
-    assert len(kind.frame) == 6
+@given(
+    began_at=st.integers(0, 1 << 31),
+    offsets_us=st.lists(st.integers(-2_000_000, 2_000_000), min_size=1, max_size=5),
+)
+def test_hits_of_several_seconds_say_when_each_began(began_at: int, offsets_us: list[int]) -> None:
+    kind = HitKind(HitForm(REQUEST), "/a", 1, 2, "hit")
+    times = [began_at + 3 + each / 1e6 for each in offsets_us]
+    lines = LogLines().hits([(kind, each, 0.0) for each in times])
+    shown = [json.loads(line)["date_time"] for line in lines]
+    assert shown == [of_request(began_at=each)["date_time"] for each in times]
+
+
+def test_a_plain_hit_is_framed_and_what_is_kept_of_its_kind_is_used() -> None:
+    form = HitForm(REQUEST)
+    kind = HitKind(form, "/a", 1, 2, "hit")
+    [first] = LogLines().hits([(kind, 1.0, 0.1)])
+    assert len(form.frame) == 5
+    assert first.endswith(kind.rest)
+    kind.rest = b"kept"
+    assert LogLines().hits([(kind, 1.0, 0.1)])[0].endswith(b'"duration_ms":100.000kept')
+
+
+def test_longest_line_of_a_hit_is_bounded_however_long_it_took() -> None:
+    kind = HitKind(HitForm(request(user_agent="\x7f" * 256, host="\x7f" * 256)), "/a", 1, 2, "hit")
+    for words in range(1000):
+        kind = HitKind(kind.form, "/a?" + "\x7f" * words, 1, 2, "\x7f" * (words % 257))
+        [line] = LogLines().hits([(kind, 1.0, 1e9)])
+        assert len(line) <= MAX_LINE_BYTES
+        assert json.loads(line)["duration_ms"] == 1e12

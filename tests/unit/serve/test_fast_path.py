@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirror.accounting.log_lines import LogLines
-from mirror.accounting.records import AnyRecord, HitRecord, RequestRecord
+from mirror.accounting.records import Hit, RequestRecord
 from mirror.config import Http2
+from tests.unit.accounting.log_records import plainly
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -41,13 +42,14 @@ class Log:
     hits: int = 0
     _maker: LogLines = field(default_factory=LogLines)
 
-    def write(self, records: Sequence[AnyRecord]) -> None:
-        for each in records:
-            is_hit = isinstance(each, HitRecord)
-            self.hits += is_hit
-            self.records.append(each.whole() if isinstance(each, HitRecord) else each)
-            made = self._maker.hit(each) if isinstance(each, HitRecord) else None
-            self.lines.append(made or self._maker.request(self.records[-1]))
+    def write(self, records: Sequence[RequestRecord]) -> None:
+        self.records += records
+        self.lines += map(self._maker.request, records)
+
+    def write_hits(self, hits: Sequence[Hit]) -> None:
+        self.hits += len(hits)
+        self.records += [kind.record(began_at, taken_s) for kind, began_at, taken_s in hits]
+        self.lines += map(plainly, self._maker.hits(hits))
 
 
 class Pair:

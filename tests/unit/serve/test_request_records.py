@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mirror.accounting.groups import Group, GroupTable
-from mirror.accounting.records import AnyRecord, HitRecord, RequestRecord
+from mirror.accounting.records import Hit, RequestRecord
 from mirror.config import Config
 from mirror.serve.client_groups import subject_of
 from mirror.serve.memo import MAX_TAILS
@@ -45,8 +45,11 @@ class Log:
 
     records: list[RequestRecord] = field(default_factory=list)
 
-    def write(self, records: Sequence[AnyRecord]) -> None:
-        self.records += [each.whole() if isinstance(each, HitRecord) else each for each in records]
+    def write(self, records: Sequence[RequestRecord]) -> None:
+        self.records += records
+
+    def write_hits(self, hits: Sequence[Hit]) -> None:
+        self.records += [kind.record(began_at, taken_s) for kind, began_at, taken_s in hits]
 
 
 @asynccontextmanager
