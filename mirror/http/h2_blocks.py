@@ -43,11 +43,16 @@ _INDEX: Final = {name: index for index, name in enumerate(_NAMES, 15)}
 
 def encode_head(status: int, lines: bytes) -> bytes:
     """Return the block of a response; `lines` are complete HTTP/1.1 field lines."""
-    return _status(status) + b"".join([_line(line) for line in lines.split(b"\r\n") if line])
+    return encode_status(status) + encode_lines(lines)
+
+
+def encode_lines(lines: bytes) -> bytes:
+    """Return complete HTTP/1.1 field lines as they stand in a block."""
+    return b"".join([_line(line) for line in lines.split(b"\r\n") if line])
 
 
 class HeadEncoder:
-    """`encode_head` that keeps the lines it has written before, of which most come again."""
+    """`encode_head` and `encode_lines`, keeping what was written: most of it comes again."""
 
     __slots__ = ("_kept",)
 
@@ -59,21 +64,23 @@ class HeadEncoder:
 
     def encode(self, status: int, lines: bytes) -> bytes:
         """Return the block of a response; `lines` are complete HTTP/1.1 field lines."""
-        kept = self._kept
-        parts = [_status(status)]
-        for line in lines.split(b"\r\n"):
-            part = kept.get(line)
-            if part is None:
-                part = _line(line)
-                if len(kept) >= MAX_KEPT_LINES:
-                    kept.clear()  # dates and tags that went by; what is used comes back
-                    kept[b""] = b""
-                kept[line] = part
-            parts.append(part)
+        parts = [encode_status(status)]
+        parts += [self.lines(line) for line in lines.split(b"\r\n")]
         return b"".join(parts)
 
+    def lines(self, lines: bytes) -> bytes:
+        """See `encode_lines`."""
+        part = self._kept.get(lines)
+        if part is None:
+            part = encode_lines(lines)
+            if len(self._kept) >= MAX_KEPT_LINES:
+                self._kept.clear()  # dates and tags that went by; what is used comes back
+                self._kept[b""] = b""
+            self._kept[lines] = part
+        return part
 
-def _status(status: int) -> bytes:
+
+def encode_status(status: int) -> bytes:
     return _STATUS.get(status) or _OTHER_STATUS % status
 
 

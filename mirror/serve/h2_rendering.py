@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from mirror.http.h2_blocks import HeadEncoder
+from mirror.http.h2_blocks import HeadEncoder, encode_lines, encode_status
 from mirror.http.h2_context_free import string_literal
 from mirror.http.h2_frames import (
     DATA,
@@ -30,7 +30,7 @@ from mirror.http.h2_frames import (
     frame_head,
 )
 from mirror.http.h2_huffman import encode
-from mirror.serve.hot_entry import SMALL_BYTES, H2Rendering, HotEntry
+from mirror.serve.hot_entry import SMALL_BYTES, H2Rendering, HotEntry, Lines
 
 _ID_AT: Final = 5  # where a frame's head has the stream's identifier, which ends it
 _OK: Final = 200
@@ -45,7 +45,7 @@ def whole_of(hot: HotEntry, heads: HeadEncoder) -> H2Rendering | None:
         return made
     if not isinstance(content, bytes) or len(content) > SMALL_BYTES or not hot.head:
         return None
-    block = heads.encode(_OK, _lines(hot.head))
+    block = _block(hot, _OK, hot.lines, heads)
     made = hot.h2 = _made(hot, block, content, (_FRAME_HEAD + block, b""))
     return made
 
@@ -57,7 +57,7 @@ def not_modified_of(hot: HotEntry, heads: HeadEncoder) -> H2Rendering | None:
         return made
     if not hot.not_modified:
         return None
-    block = heads.encode(_NOT_MODIFIED, _lines(hot.not_modified))
+    block = _block(hot, _NOT_MODIFIED, hot.bare_lines, heads)
     made = hot.h2_bare = _made(hot, block, b"", (b"", _FRAME_HEAD + block))
     return made
 
@@ -73,9 +73,16 @@ def tags_of(hot: HotEntry) -> tuple[bytes, ...]:
     return hot.h2_tags
 
 
-def _lines(head: bytes) -> bytes:
-    """The field lines of an HTTP/1.1 head."""
-    return head[head.index(b"\r\n") + 2 : -2]
+def _block(hot: HotEntry, status: int, lines: Lines, heads: HeadEncoder) -> bytes:
+    """What stays is kept with the entry: there are as many of it as objects."""
+    date, steady, state, via = lines
+    source, encoded = hot.h2_steady.get(status, (b"", b""))
+    if source is not steady:
+        encoded = encode_lines(steady)
+        hot.h2_steady[status] = steady, encoded
+    return b"".join(
+        (encode_status(status), heads.lines(date), encoded, heads.lines(state), heads.lines(via))
+    )
 
 
 def frames_of(made: H2Rendering, stream_id: bytes) -> list[bytes | memoryview]:

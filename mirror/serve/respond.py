@@ -177,28 +177,35 @@ def lasting_lines(representation: Representation, *, with_digest: bool = True) -
 
 
 def shared_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
-    """Validators, Cache-Control, Age and Cache-Status; see `_with_state`."""
-    return _with_state(representation.validator_lines, representation, now, cache_status)
+    """Validators, Cache-Control, Age and Cache-Status."""
+    return steady_lines(representation, now) + _state_lines(representation, now, cache_status)
+
+
+def steady_lines(representation: Representation, now: float) -> bytes:
+    """The first of `shared_lines`: the same for as long as nobody asks upstream."""
+    return representation.validator_lines + _modified_line(representation, now)
+
+
+def state_lines(age: int, cache_status: bytes) -> bytes:
+    """The rest of `shared_lines`, which is of a second."""
+    return b"Age: %d\r\nCache-Status: %b\r\n" % (age, cache_status)
+
+
+def _state_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
+    """What is made here has neither Age nor Cache-Status."""
+    if not cache_status:
+        return b""
+    return state_lines(age_s(representation.confirmed_at, now), cache_status)
+
+
+def _modified_line(representation: Representation, now: float) -> bytes:
+    return representation.modified_line if representation.last_modified <= now else b""
 
 
 def _error_lines(representation: Representation, now: float, cache_status: bytes) -> bytes:
     """As `shared_lines`, for 412 and 416: without the representation's Cache-Control."""
-    return _with_state(representation.selection_lines, representation, now, cache_status)
-
-
-def _with_state(
-    lines: bytes, representation: Representation, now: float, cache_status: bytes
-) -> bytes:
-    """Add Last-Modified, Age and Cache-Status; what is made here has neither of the last two."""
-    if representation.last_modified <= now:
-        lines += representation.modified_line
-    if not cache_status:
-        return lines
-    return b"%bAge: %d\r\nCache-Status: %b\r\n" % (
-        lines,
-        age_s(representation.confirmed_at, now),
-        cache_status,
-    )
+    selection = representation.selection_lines + _modified_line(representation, now)
+    return selection + _state_lines(representation, now, cache_status)
 
 
 def _select(
