@@ -94,6 +94,7 @@ class H2Streams(H2Outlet):
     def __init__(self, shared: Shared, peers: Peers) -> None:
         super().__init__()
         self._shared = shared
+        self._writability = shared.writability
         self._streams: dict[int, H2Stream] = {}
         self._turns = Turns()
         # Both with deadlines, of which the first in each is the nearest.

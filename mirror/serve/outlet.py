@@ -183,10 +183,17 @@ class Outlet(asyncio.Protocol):
         except OSError:  # no descriptor for the first `epoll`, or no memory
             self.abort()
             return
-        if self._fd not in self._writability.queues:
-            self._writability.enlarge(self._transport.get_extra_info("socket"))
+        self._enlarge()
         self.is_paused = True
         self.pause_writing()
+
+    def _enlarge(self) -> None:
+        """Let the kernel hold more: the socket is full."""
+        writability = self._writability
+        if writability is not None and self._fd >= 0 and self._fd not in writability.queues:
+            writability.queues.enlarge(
+                self._transport.get_extra_info("socket"), asyncio.get_running_loop().time()
+            )
 
     def _has_room(self) -> None:
         # What was sent meanwhile besides the body may wait in the transport, which tells by itself.

@@ -23,7 +23,7 @@ import select
 from collections.abc import Callable
 from typing import Final
 
-from mirror.serve.send_queues import Sending, SendQueues
+from mirror.serve.send_queues import SendQueues
 
 _ONCE: Final = select.EPOLLOUT | select.EPOLLONESHOT
 _BATCH: Final = 256  # of one turn; the rest reports in the next
@@ -59,11 +59,6 @@ class Writability:
         except FileExistsError:
             epoll.modify(fd, _ONCE)
         self._ready[fd] = ready
-
-    def enlarge(self, sending: Sending) -> None:
-        """Let the kernel hold more for a connection that waits, if there is a place."""
-        if self._loop is not None:
-            self.queues.enlarge(sending, self._loop.time())
 
     def forget(self, fd: int) -> None:
         """Call nobody for `fd` any more; harmless when nobody waits."""

@@ -17,8 +17,9 @@ from mirror.route.route import ContentClass
 from mirror.serve.hot_contents import LARGEST_BYTES
 from mirror.serve.send_queues import MOST
 from mirror.serve.writability import Writability
+from tests.http2_client import Peer, Setting
 from tests.unit.serve.fakes import CRATE_KEY, CRATE_TARGET, Bench, running_worker
-from tests.unit.serve.h2_client import PREFACE
+from tests.unit.serve.h2_client import PREFACE, connected
 from tests.unit.serve.test_follow import until
 
 CONTENT = os.urandom(5_000_000)
@@ -106,6 +107,22 @@ async def test_place_is_given_back(
         await until(lambda: is_left(bench))
         for client in clients:
             client.close()
+
+
+@pytest.mark.parametrize("is_reset", [False, True], ids=["closes", "resets"])
+async def test_http2_has_a_place_too_and_gives_it_back(tmp_path: Path, is_reset: bool) -> None:
+    async with running_worker(tmp_path) as bench:
+        bench.reader.keep(CRATE_KEY, CONTENT)
+        peer = Peer(settings={Setting.INITIAL_WINDOW_SIZE: 1 << 24})
+        async with connected(bench, peer) as client:
+            peer.h2.increment_flow_control_window(1 << 24)
+            peer.ask(CRATE_TARGET)
+            client.send()  # and nothing is read
+            await until(lambda: repr(queues_of(bench).queues) == "<SendQueues 1 large>")
+            if is_reset:
+                sock = client.writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await until(lambda: is_left(bench))
 
 
 async def test_end_of_the_worker_gives_all_back(tmp_path: Path) -> None:
