@@ -128,6 +128,8 @@ class Connection(Admission):
     def pause_writing(self) -> None:
         self.is_paused = True
         self._is_ready = False
+        if self.scheme == "https":
+            self._enlarge()
         self.deadline_at = self._wait(self._shared.wheel)
 
     def resume_writing(self) -> None:

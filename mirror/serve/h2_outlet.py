@@ -5,8 +5,7 @@ Rules:
    (measured: joined writes of 64 KiB are the best; of 2 MB they leave the processor's cache).
 2. Nothing is written while the transport holds unsent bytes (`is_paused`). What is put meanwhile is
    control frames and heads; content stops, because every stream looks at `is_paused`.
-3. A connection that fills its socket may have a larger queue in the kernel (`send_queues`).
-4. What is put outside a turn of the connection leaves at the end of this turn of the loop, so that
+3. What is put outside a turn of the connection leaves at the end of this turn of the loop, so that
    the frames of several streams that wake together share a write.
 
 Units: bytes.
@@ -101,7 +100,6 @@ class H2Outlet(Outlet):
         if sent != batch_bytes:
             rest = b"".join(batch)
             self._transport.write(memoryview(rest)[sent:] if sent else rest)
-            self._enlarge()
 
     def _take_batch(self) -> bytes:
         batch = b"".join(self._batch)

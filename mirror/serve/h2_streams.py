@@ -135,6 +135,7 @@ class H2Streams(H2Outlet):
 
     def pause_writing(self) -> None:
         self.is_paused = True
+        self._enlarge()
         self._stamp()
 
     def resume_writing(self) -> None:

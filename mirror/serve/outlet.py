@@ -33,7 +33,7 @@ import struct
 from typing import Final, cast
 
 from mirror.serve.pace import Pace
-from mirror.serve.send_queues import unacknowledged_bytes
+from mirror.serve.send_queues import Sending, unacknowledged_bytes
 from mirror.serve.wheel import Wheel
 from mirror.serve.writability import Writability
 
@@ -53,6 +53,7 @@ class Outlet(asyncio.Protocol):
         "_fd",
         "_is_closing",
         "_pace",
+        "_queue",
         "_transport",
         "_writability",
         "is_paused",
@@ -68,6 +69,7 @@ class Outlet(asyncio.Protocol):
         self._fd = -1
         self._is_closing = False
         self._pace: Pace | None = None  # most clients are never waited for
+        self._queue: Sending | None = None  # that was enlarged once
         self._writability: Writability | None = None  # made by who writes bodies here
         self.is_paused = False
         self.scheme = "http"
@@ -190,10 +192,10 @@ class Outlet(asyncio.Protocol):
     def _enlarge(self) -> None:
         """Let the kernel hold more: the socket is full."""
         writability = self._writability
-        if writability is not None and self._fd >= 0 and self._fd not in writability.queues:
-            writability.queues.enlarge(
-                self._transport.get_extra_info("socket"), asyncio.get_running_loop().time()
-            )
+        if writability is None or self._queue in writability.queues:
+            return
+        self._queue = self._transport.get_extra_info("socket")
+        writability.queues.enlarge(self._queue, asyncio.get_running_loop().time())
 
     def _has_room(self) -> None:
         # What was sent meanwhile besides the body may wait in the transport, which tells by itself.
@@ -271,6 +273,7 @@ class Outlet(asyncio.Protocol):
     def _stop(self) -> None:
         """Write nothing more."""
         self._is_closing = True
-        if self._writability is not None and self._fd >= 0:
+        if self._writability is not None:
             self._writability.forget(self._fd)
+            self._writability.queues.forget(self._queue)
         self._fd = -1

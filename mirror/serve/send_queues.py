@@ -43,14 +43,14 @@ class SendQueues:
     __slots__ = ("_large", "_looked_s")
 
     def __init__(self) -> None:
-        self._large: dict[int, Sending] = {}
+        self._large: dict[Sending, None] = {}  # by identity: numbers of descriptors are used again
         self._looked_s = 0.0
 
     def __repr__(self) -> str:
         return f"<SendQueues {len(self._large)} large>"
 
-    def __contains__(self, fd: int) -> bool:
-        return fd in self._large
+    def __contains__(self, sending: object) -> bool:
+        return sending in self._large
 
     def enlarge(self, sending: Sending, now_s: float) -> None:
         """Let the kernel hold more for a connection, if there is a place."""
@@ -62,20 +62,21 @@ class SendQueues:
             if len(self._large) >= MOST:
                 return
         if _limit(sending, LARGE_BYTES):
-            self._large[sending.fileno()] = sending
+            self._large[sending] = None
 
-    def forget(self, fd: int) -> None:
+    def forget(self, sending: Sending | None) -> None:
         """The connection ends."""
-        self._large.pop(fd, None)
+        if sending is not None:
+            self._large.pop(sending, None)
 
     def clear(self) -> None:
         self._large.clear()
 
     def _take_back(self) -> None:
         """Make places of those whose clients have everything that they were sent."""
-        for fd, sending in list(self._large.items()):
-            if not unacknowledged_bytes(fd):
-                del self._large[fd]
+        for sending in list(self._large):
+            if not unacknowledged_bytes(sending.fileno()):
+                del self._large[sending]
                 _limit(sending, LITTLE_BYTES)
 
 

@@ -62,7 +62,6 @@ class Writability:
 
     def forget(self, fd: int) -> None:
         """Call nobody for `fd` any more; harmless when nobody waits."""
-        self.queues.forget(fd)
         if self._ready.pop(fd, None) is not None and self._epoll is not None:
             try:
                 self._epoll.unregister(fd)

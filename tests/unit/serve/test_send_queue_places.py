@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from mirror.serve.hot_contents import LARGEST_BYTES
 from mirror.serve.send_queues import MOST
 from mirror.serve.writability import Writability
 from tests.http2_client import Peer, Setting
+from tests.tls_files import client_context, make_server
 from tests.unit.serve.fakes import CRATE_KEY, CRATE_TARGET, Bench, running_worker
 from tests.unit.serve.h2_client import PREFACE, connected
 from tests.unit.serve.test_follow import until
@@ -122,6 +124,25 @@ async def test_http2_has_a_place_too_and_gives_it_back(tmp_path: Path, is_reset:
             if is_reset:
                 sock = client.writer.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await until(lambda: is_left(bench))
+
+
+async def test_tls_has_a_place_too_and_gives_it_back(tmp_path: Path) -> None:
+    made = make_server(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.certificate, made.private_key)
+    async with running_worker(tmp_path, tls=context) as bench:
+        bench.reader.keep(CRATE_KEY, CONTENT)
+        _, writer = await asyncio.open_connection(
+            "127.0.0.1",
+            bench.tls_port,
+            ssl=client_context(made.authority),
+            server_hostname="localhost",
+            limit=1,
+        )
+        writer.write(f"{GET}\r\n".encode())  # and little is read
+        await until(lambda: repr(queues_of(bench).queues) == "<SendQueues 1 large>")
+        writer.transport.abort()
         await until(lambda: is_left(bench))
 
 

@@ -51,7 +51,7 @@ def test_place_of_a_client_that_stopped_reading_is_not_taken(pairs: list[Pair]) 
                 near.send(bytes(1 << 20))
     for now_s in (101.0, 200.0):
         queues.enlarge(pairs[MOST][0], now_s)
-    assert pairs[MOST][0].fileno() not in queues
+    assert pairs[MOST][0] not in queues
 
 
 def test_place_of_one_that_has_everything_goes_to_the_next(pairs: list[Pair]) -> None:
@@ -59,7 +59,7 @@ def test_place_of_one_that_has_everything_goes_to_the_next(pairs: list[Pair]) ->
     for near, _ in pairs[:MOST]:
         queues.enlarge(near, 100.0)
     queues.enlarge(pairs[MOST][0], 101.0)
-    assert pairs[MOST][0].fileno() in queues
+    assert pairs[MOST][0] in queues
     assert limit_of(pairs[0][0]) == LITTLE_BYTES
 
 
@@ -70,25 +70,25 @@ def test_places_are_looked_for_now_and_then_only(pairs: list[Pair]) -> None:
     queues.enlarge(pairs[MOST][0], 101.0)
     for near, _ in pairs[1:MOST]:
         queues.enlarge(near, 101.1)
-    queues.forget(pairs[MOST][0].fileno())
+    queues.forget(pairs[MOST][0])
     queues.enlarge(pairs[MOST + 1][0], 101.1)
-    assert pairs[MOST + 1][0].fileno() in queues
+    assert pairs[MOST + 1][0] in queues
 
 
 def test_ended_connection_leaves_its_place(pairs: list[Pair]) -> None:
     queues = SendQueues()
     near = pairs[0][0]
     queues.enlarge(near, 1.0)
-    assert near.fileno() in queues
-    queues.forget(near.fileno())
-    queues.forget(near.fileno())
-    assert near.fileno() not in queues
+    assert near in queues
+    queues.forget(near)
+    queues.forget(near)
+    assert near not in queues
 
 
 def test_socket_without_such_a_limit_has_no_place() -> None:
     queues = SendQueues()
     near, far = socket.socketpair()
     queues.enlarge(near, 1.0)
-    assert near.fileno() not in queues
+    assert near not in queues
     near.close()
     far.close()

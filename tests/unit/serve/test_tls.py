@@ -16,6 +16,7 @@ import pytest
 from mirror.cli.dev_certificates import Made
 from mirror.config import Serve
 from mirror.serve.outlet import TLS_PIECE_BYTES
+from mirror.serve.send_queues import LARGE_BYTES
 from tests.tls_files import client_context, make_server
 from tests.unit.serve.fakes import (
     CRATE_KEY,
@@ -29,8 +30,9 @@ from tests.unit.serve.fakes import (
 
 DEADLINE_S = 20.0
 CONTENT = bytes(range(256)) * 40_000  # 10 MB
-# What lies between two processes: the client's and our kernel buffers, and what the outlet holds.
-UNDERWAY_BYTES = 2_000_000
+# What lies between two processes: the client's and our kernel buffers (`send_queues`), and what the
+# outlet holds.
+UNDERWAY_BYTES = LARGE_BYTES + 2_000_000
 
 
 @pytest.fixture(scope="module")
