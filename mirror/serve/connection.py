@@ -32,7 +32,6 @@ from mirror.serve.asking import Asking
 from mirror.serve.h2_connection import RecallingPath
 from mirror.serve.head import Head
 from mirror.serve.hot_entry import HotEntry
-from mirror.serve.memo import split_tag
 from mirror.serve.refusals import TextAnswer
 from mirror.serve.shared import Shared
 from mirror.serve.stream import Exchange
@@ -384,19 +383,18 @@ class Connection(Admission):
         """As `_serve_known`, of a head that names a tag or ends the connection."""
         memo = self._shared.memo
         line = head[: len(head) - len(tail)]
-        lines = memo.closing.get(tail)
-        if lines is not None:
-            hot = self._shared.hot.get(lines.get(line, ""))
+        closing = memo.closing.get(tail)
+        if closing is not None:
+            hot = self._shared.hot.get(closing.get(line, ""))
             is_served = hot is not None and self._path.serve_last(self, hot, head)
             if is_served:
                 self.close()
             return is_served
-        untagged = split_tag(tail)
-        if untagged is None:
+        known = memo.split.get(tail) or memo.recall(tail)
+        if known is None:
             return False
-        unnamed, digits = untagged
-        lines = memo.tagged.get(unnamed)
-        hot = None if lines is None else self._shared.hot.get(lines.get(line, ""))
+        lines, digits = known
+        hot = self._shared.hot.get(lines.get(line, ""))
         if hot is None or digits != hot.digits:
             return False
         return self._path.serve_not_modified(self, hot, head)

@@ -58,7 +58,8 @@ class LearnedPath:
         if connection.send(whole):
             tally.whole.append(hot.rendering)
             if is_logging:
-                self._log(connection, head, hot.rendering, tally, _OK, began_s)
+                ended_s = wheel.clock.monotonic()
+                shared.accounts.log((connection, head, hot.rendering, tally, _OK, began_s, ended_s))
         return True
 
     def serve_last(self, asking: Asking, hot: HotEntry, head: bytes) -> bool:
@@ -89,7 +90,10 @@ class LearnedPath:
         if connection.send(hot.not_modified):
             tally.not_modified.append(hot.rendering)
             if is_logging:
-                self._log(connection, head, hot.rendering, tally, _NOT_MODIFIED, began_s)
+                ended_s = wheel.clock.monotonic()
+                shared.accounts.log(
+                    (connection, head, hot.rendering, tally, _NOT_MODIFIED, began_s, ended_s)
+                )
         return True
 
     def _serve_timed(self, connection: Connection, hot: HotEntry, head: bytes, status: int) -> bool:
@@ -125,21 +129,10 @@ class LearnedPath:
         began_s: float,
     ) -> None:
         accounts = self._shared.accounts
-        accounts.add(tally, rendering, status, self._shared.wheel.clock.monotonic() - began_s)
-        if accounts.is_logging:
-            self._log(asking, head, rendering, tally, status, began_s)
-
-    def _log(
-        self,
-        asking: Asking,
-        head: bytes,
-        rendering: Rendering,
-        tally: Tally,
-        status: int,
-        began_s: float,
-    ) -> None:
         ended_s = self._shared.wheel.clock.monotonic()
-        self._shared.accounts.log((asking, head, rendering, tally, status, began_s, ended_s))
+        accounts.add(tally, rendering, status, ended_s - began_s)
+        if accounts.is_logging:
+            accounts.log((asking, head, rendering, tally, status, began_s, ended_s))
 
     def _renew(self, connection: Answering, hot: HotEntry, status: int) -> bool:
         """Make ready what a learned head is answered with; False when it takes the parser."""

@@ -10,7 +10,7 @@ from mirror.errors import RequestError
 from mirror.http.request_directives import NO_DIRECTIVES
 from mirror.route.match import site_of_host
 from mirror.serve.head_parser import parse_head
-from mirror.serve.memo import MAX_TAILS, HeadMemo, split_tag
+from mirror.serve.memo import MAX_TAILS, HeadMemo
 from mirror.serve.request import Request
 from tests.unit.serve.head_edits import EDITS, edited
 from tests.unit.serve.test_head_parser import CARGO_HEAD, head
@@ -31,12 +31,13 @@ def learn(memo: HeadMemo, raw: bytes, key: str) -> None:
 def recall(memo: HeadMemo, raw: bytes) -> str | None:
     """What the fast path of a connection does with one read."""
     cut = raw.find(b"\r\n")
-    lines = memo.tails.get(raw[cut:])
+    tail = raw[cut:]
+    lines = memo.tails.get(tail)
     if lines is None:
-        untagged = split_tag(raw[cut:])
-        if untagged is None or untagged[1] != TAG:
+        known = memo.split.get(tail) or memo.recall(tail)
+        if known is None or known[1] != TAG:
             return None
-        lines = memo.tagged.get(untagged[0])
+        lines = known[0]
     return None if lines is None else lines.get(raw[:cut])
 
 
@@ -318,3 +319,17 @@ def test_heads_that_ask_for_something_are_not_recalled() -> None:
         assert b"Cache-Control" not in raw
         assert b"Pragma" not in raw
         assert b"Want-Content-Digest" not in raw
+
+
+def test_split_tails_are_bounded_and_forgotten_when_nothing_more_is_learned() -> None:
+    memo = HeadMemo()
+    tags = [f"{number:064x}" for number in range(MAX_TAILS + 1)]
+    learn(memo, head("Host: a", f'If-None-Match: "{tags[0]}"'), "k")
+    for tag in tags:
+        tail = head("Host: a", f'If-None-Match: "{tag}"').partition(b"\r\n")[2]
+        found = memo.recall(b"\r\n" + tail)
+        assert found is not None
+        assert (found[1], memo.split[b"\r\n" + tail]) == (tag.encode(), found)
+    assert len(memo.split) == 1
+    memo.stop()
+    assert memo.split == {}
