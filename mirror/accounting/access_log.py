@@ -61,7 +61,7 @@ class AccessLog:
         self._changed = threading.Condition()
         self._waiting: list[bytes] = []  # each of them lines
         self._waiting_bytes = 0  # with what is being written
-        self._writing = b""
+        self._writing: list[bytes] = []
         self._ends = threading.Event()
         self._is_closed = False
         self._told_at = -TOLD_AGAIN_S
@@ -105,9 +105,9 @@ class AccessLog:
             await asyncio.to_thread(self._thread.join, CLOSE_S)
         with self._changed:
             # What the thread is stuck with may yet be read by somebody, but is not counted twice.
-            left = (*self._waiting, self._writing)
+            left = (*self._waiting, *self._writing)
             self._count(self._dropped_cell, sum(map(_lines_in, left)))
-            self._waiting, self._writing = [], b""
+            self._waiting, self._writing = [], []
             self._is_closed = True
 
     def _offer(self, lines: list[bytes]) -> None:
@@ -172,15 +172,16 @@ class AccessLog:
     def _write_waiting(self) -> str:
         """Write what waits; return why not all of it was written, "" when it was."""
         with self._changed:
-            batch, self._waiting = b"".join(self._waiting), []
-            self._writing = batch
+            self._writing, self._waiting = self._waiting, []
+        batch = b"".join(self._writing)
         written, error = self._file.append(batch)
+        lines = batch.count(b"\n", 0, written)
         with self._changed:
-            self._writing = b""
+            self._writing = []
             if written < len(batch):
                 self._waiting.insert(0, batch[written:])
             self._waiting_bytes -= written
-            self._count(self._written_cell, _lines_in(batch[:written]))
+            self._count(self._written_cell, lines)
         return error
 
 

@@ -125,7 +125,10 @@ class LogLines:
         return line
 
     def hits(self, hits: Sequence[Hit]) -> list[bytes]:
-        """Return what `request` returns of each hit's record, but for zeros behind a duration."""
+        """Return what `request` returns of each hit's record, but for zeros behind a duration.
+
+        What is longer than `MAX_LINE_BYTES` less `_DIGITS` is shortened.
+        """
         if not hits:
             return []
         second = math.floor(min(map(_BEGAN_AT, hits)) + _HALF_US)

@@ -1,6 +1,7 @@
 """What happened, once: a request that was answered, a request that was sent upstream.
 
-The ledger counts what these say; the access log tells them one by one. So both agree.
+The ledger counts what these say, or what was noted beside them; the access log tells them one by
+one. So both agree.
 
 Most are hits that differ from many others only in when they were and how long they took. Those
 share a `HitKind`, so that a hit is three values here (`log_lines` says what is gained).

@@ -16,7 +16,7 @@ from typing import Final
 
 from mirror.http.h2_fields import OF_CONNECTIONS
 
-MAX_KEPT_LINES: Final = 4096  # a line has about 50 bytes: under 1 MiB
+MAX_KEPT_LINES: Final = 4096  # what is kept has about 75 bytes: under 1.5 MB
 
 _STATUS: Final = {
     200: b"\x88",

@@ -114,7 +114,7 @@ class Connection(Admission):
         return self._exchange is not None or self._is_scheduled or self.is_paused
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        super().connection_lost(exc)
         self._inbox.clear()
         self._shared.wheel.discard(self)
         if self.client:

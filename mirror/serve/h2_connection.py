@@ -163,7 +163,7 @@ class H2Connection(H2Streams):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop()
+        super().connection_lost(exc)
         self._shared.wheel.discard(self)
         if self.client:
             self._shared.clients.discard(self.client)

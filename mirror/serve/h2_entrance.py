@@ -92,6 +92,7 @@ class H2Entrance(Http1Outlet):
         )
         successor = H2Connection(self._shared, self._http2_path, peers)
         successor.client, self.client = self.client, ""
+        successor.take_queue(self)
         self._shared.accounts.count("connections_http2")
         self._stop()
         self._shared.wheel.add(successor)

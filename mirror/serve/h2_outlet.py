@@ -18,9 +18,10 @@ import asyncio
 import os
 from typing import Final
 
+from mirror.serve.h2_stream import FLUSH_BYTES
 from mirror.serve.outlet import Outlet
+from mirror.serve.send_queues import SHARED_BYTES
 
-FLUSH_BYTES: Final = 65_536
 # Written as they are, more of them joined. Measured, 64 KiB: 2 pieces 9.8 us instead of 10.9, 4 of
 # them 10 instead of 11, 29 alike, 64 pieces of 300 bytes 8.0 instead of 6.3.
 FEW_PIECES: Final = 16
@@ -30,6 +31,8 @@ class H2Outlet(Outlet):
     """Base of `h2_connection.H2Connection`."""
 
     __slots__ = ("_batch", "_batch_bytes", "_is_in_turn", "_is_scheduled")
+
+    queue_bytes = SHARED_BYTES
 
     def __init__(self) -> None:
         super().__init__()

@@ -29,8 +29,10 @@ from mirror.serve.account import Account
 from mirror.serve.head import Head
 from mirror.serve.stream import Exchange
 
-# Two writes. A small response waits for a turn of each stream before it: with 100 large ones 13 MB.
+# Two writes (`h2_outlet`). A small response waits for a turn of each stream before it: with 100
+# large ones 13 MB.
 TURN_BYTES: Final = 131_072
+FLUSH_BYTES: Final = 65_536
 
 
 class Carrier(Protocol):
@@ -131,7 +133,8 @@ class H2Stream:
     def room_bytes(self) -> int:
         if self._is_over:
             return 0
-        return min(self._credit_bytes, self._session.allowance(self.id))
+        # No more than a write: the next one may find the socket full.
+        return min(self._credit_bytes, self._session.allowance(self.id), FLUSH_BYTES)
 
     def answer(self, head: Head, content: bytes = b"") -> None:
         """See `stream.Stream`."""
@@ -207,21 +210,22 @@ class H2Stream:
         has_begun = self._left_bytes != 0 and not self._is_over
         return has_begun and self._session.allowance(self.id) <= 0
 
-    def take_turn(self) -> None:
-        """Send up to `turn_bytes` of what there is."""
+    def take_turn(self) -> int:
+        """Send up to `turn_bytes` of what there is; return how many were sent."""
         if self._is_over:
-            return
+            return 0
         if self.is_held:
             self._carrier.hold(self)
-            return
+            return 0
         # Here, not where content leaves: what waits for its fill or for its client's rate does not
         # wait for its client.
         self._carrier.let_on(self)
-        self._credit_bytes = self._carrier.turn_bytes
+        credit_bytes = self._credit_bytes = self._carrier.turn_bytes
         if self._waiting is not None:
             self._send_waiting(self._waiting)
         elif self._exchange is not None:
             self._exchange.resume()
+        return credit_bytes - self._credit_bytes
 
     def cut(self, code: Code) -> None:
         """Reset the stream for a fault that is not the exchange's."""

@@ -26,8 +26,8 @@ from typing import Final
 
 from mirror.http.h2_errors import Code
 from mirror.http.h2_session import Session
-from mirror.serve.h2_outlet import FLUSH_BYTES, H2Outlet
-from mirror.serve.h2_stream import TURN_BYTES, H2Stream
+from mirror.serve.h2_outlet import H2Outlet
+from mirror.serve.h2_stream import FLUSH_BYTES, TURN_BYTES, H2Stream
 from mirror.serve.h2_turns import Turns
 from mirror.serve.request import Request
 from mirror.serve.shared import Shared
@@ -37,7 +37,7 @@ LOOK_S: Final = 1.0
 INPUT_STOP_BYTES: Final = 4 * FLUSH_BYTES
 # Of one turn of the loop, over all streams: other connections come next.
 ROUND_BYTES: Final = 1 << 20
-TURNS_PER_ROUND: Final = ROUND_BYTES // TURN_BYTES
+TURNS_PER_ROUND: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,11 +225,12 @@ class H2Streams(H2Outlet):
         turns = self._turns
         self._is_in_turn = True
         try:
+            taken_bytes = 0
             for _ in range(TURNS_PER_ROUND):
-                taker = None if self._must_wait else turns.next()
+                taker = None if self._must_wait or taken_bytes >= ROUND_BYTES else turns.next()
                 if taker is None:
                     break
-                taker.take_turn()
+                taken_bytes += taker.take_turn()
                 if not self._is_greeted and self.turn_bytes < TURN_BYTES:
                     self.turn_bytes = 0  # until the client speaks
         finally:

@@ -17,8 +17,8 @@ from typing import Protocol
 class Taker(Protocol):
     """Who takes turns."""
 
-    def take_turn(self) -> None:
-        """Send a bounded part of what there is."""
+    def take_turn(self) -> int:
+        """Send a bounded part of what there is; return its bytes."""
 
 
 class Turns:

@@ -2,8 +2,8 @@
 
 Rules:
 1. A hot entry is used for one epoch only; what the index says at a later one decides anew.
-2. A hit that is of this second takes one write and one count, once its connection's tally is open;
-   everything else about it is settled later (`accounts`).
+2. A hit that is of this second takes one write and one count, once its connection's tally is open,
+   and with an access log one note; everything else about it is settled later (`accounts`).
 3. The memo knows no clients, and a channel's file is answered from the generation of its client's
    running sequence; so no entry of a channel is ever of this second, and every learned head of one
    comes to `_renew`, which looks at the sequence. Other hits pay nothing for it; such a hit takes

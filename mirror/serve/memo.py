@@ -38,7 +38,7 @@ from mirror.route.match import Site
 from mirror.serve.request import Request
 
 MAX_TAILS: Final = 2048
-MAX_TAIL_BYTES: Final = 1024  # cargo's are about 300; so 2 MB at most
+MAX_TAIL_BYTES: Final = 1024  # cargo's are about 300; so 2 MB at most, and as much for `split`
 MAX_LINES: Final = 65_536  # about 15 MB at most: an index file's line has 50 bytes
 
 TAG_LINES: Final = (b'\r\nif-none-match: "', b'\r\nIf-None-Match: "')

@@ -33,7 +33,7 @@ import struct
 from typing import Final, cast
 
 from mirror.serve.pace import Pace
-from mirror.serve.send_queues import Sending, unacknowledged_bytes
+from mirror.serve.send_queues import LARGE_BYTES, Sending, unacknowledged_bytes
 from mirror.serve.wheel import Wheel
 from mirror.serve.writability import Writability
 
@@ -62,6 +62,7 @@ class Outlet(asyncio.Protocol):
 
     _transport: asyncio.Transport
     deadline_at: float
+    queue_bytes: int = LARGE_BYTES
     room_bytes: int = ROOM_BYTES
 
     def __init__(self) -> None:
@@ -85,6 +86,12 @@ class Outlet(asyncio.Protocol):
         else:
             self._transport.set_write_buffer_limits(high=0)
             self._fd = transport.get_extra_info("socket").fileno()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        if self._writability is not None:
+            # Not before: the kernel holds what it took for as long as the client takes it.
+            self._writability.queues.forget(self._queue)
 
     def send(self, data: bytes) -> bool:
         """Send all of `data` after everything before it; False when the connection is gone."""
@@ -195,7 +202,13 @@ class Outlet(asyncio.Protocol):
         if writability is None or self._queue in writability.queues:
             return
         self._queue = self._transport.get_extra_info("socket")
-        writability.queues.enlarge(self._queue, asyncio.get_running_loop().time())
+        if self._queue is not None:
+            now_s = asyncio.get_running_loop().time()
+            writability.queues.enlarge(self._queue, now_s, self.queue_bytes)
+
+    def take_queue(self, former: Outlet) -> None:
+        """The connection is no longer `former`'s."""
+        self._queue, former._queue = former._queue, None
 
     def _has_room(self) -> None:
         # What was sent meanwhile besides the body may wait in the transport, which tells by itself.
@@ -275,5 +288,4 @@ class Outlet(asyncio.Protocol):
         self._is_closing = True
         if self._writability is not None:
             self._writability.forget(self._fd)
-            self._writability.queues.forget(self._queue)
         self._fd = -1

@@ -34,7 +34,7 @@ from mirror.serve.tally import Tally
 _LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([\x21-\x7e]{1,8192})(?: |\r|\Z)")
 
 
-MAX_KINDS: Final = 8192  # about 8 MB with what the log keeps of their lines
+MAX_KINDS: Final = 8192  # about 12 MB with what the log keeps of their lines
 MAX_FORMS: Final = 1024
 
 # A learned head that was answered: by which rendering, to what it is counted, and when it began and

@@ -2,8 +2,8 @@
 
 Rules:
 1. While a tally is open a hit appends the rendering that it was answered with, and does nothing
-   else. The first one goes through `Accounts`, which opens the tally and sees to it that it is
-   settled, and so closed, in time.
+   else (beside an access log: notes what its line is made of). The first one goes through
+   `Accounts`, which opens the tally and sees to it that it is settled, and so closed, in time.
 2. Settling sums up and counts in C, so that it costs the same however many objects are asked for
    (`benchmarks.counting`: with counts by object, added up at each settle, 1,000 objects cost three
    times as much as one).

@@ -83,7 +83,7 @@ def test_one_background_request_for_all_and_nobody_waits(
     assert cache_status_of(first)["hit"] is True
 
     def is_stale_to_every_worker() -> bool:
-        """A worker reads its clock four times a second; each connection is one worker's or the other's."""
+        """A worker reads its clock four times a second; each connection is one's or the other's."""
         asked = (cache_status_of(fetch(mirror.port, path)) for _ in range(20))
         return all(said.get("detail") == "stale-while-revalidate" for said in asked)
 

@@ -68,11 +68,14 @@ async def stop_reading(bench: Bench, client: socket.socket) -> None:
 
 
 async def become_http2(bench: Bench, client: socket.socket) -> None:
-    """Take all, and ask for HTTP/2 on the same connection."""
+    """Take all, ask for HTTP/2 on the same connection, which keeps the place, and close."""
     await take(client, len(CONTENT))
     upgrade = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n"
     head = f"GET /livez HTTP/1.1\r\nHost: m\r\n{upgrade}\r\n"
     await asyncio.get_running_loop().sock_sendall(client, head.encode() + PREFACE)
+    await until(lambda: "H2Connection" in repr(bench.worker.connections))
+    assert repr(queues_of(bench).queues) != "<SendQueues 0 large>"
+    client.close()
 
 
 async def cut_short(bench: Bench, client: socket.socket) -> None:

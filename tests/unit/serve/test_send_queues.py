@@ -92,3 +92,29 @@ def test_socket_without_such_a_limit_has_no_place() -> None:
     assert near not in queues
     near.close()
     far.close()
+
+
+def test_place_of_one_that_is_closed_already_goes_to_the_next(pairs: list[Pair]) -> None:
+    class Closed:
+        """As uvloop shows the socket of a TLS connection that was reset a moment ago."""
+
+        is_closed = False
+
+        def fileno(self) -> int:
+            return -1 if self.is_closed else pairs[0][0].fileno()
+
+        def setsockopt(self, level: int, option: int, value: int, /) -> None:
+            if self.is_closed:
+                raise ValueError("negative file descriptor")
+
+    queues, closed = SendQueues(), Closed()
+    queues.enlarge(closed, 100.0)
+    for near, _ in pairs[1:MOST]:
+        queues.enlarge(near, 100.0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                near.send(bytes(1 << 20))
+    closed.is_closed = True
+    queues.enlarge(pairs[MOST][0], 101.0)
+    assert pairs[MOST][0] in queues
+    assert closed not in queues
