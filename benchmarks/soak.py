@@ -10,7 +10,7 @@ Rules:
 3. A part says what it saw, with the number beside each zero, and whether that is good. The exit
    code is 0 when every part is.
 4. Tables that fill up to a bound are full, and the store evicts, before memory is judged: what
-   grows after that would grow for ever. So the budget and `sampled_objects` are small here.
+   grows after that would grow for ever (`full_tables`).
 5. `SOAK_SEED` (default 1) repeats the choices; `SOAK_KILLS`, `SOAK_DAMAGE` and `SOAK_STAMPEDE` are
    the counts.
 
@@ -30,11 +30,12 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import full_tables
 from benchmarks.results import ROOT, write_result
 from benchmarks.soak_clients import SteadyClients
 from benchmarks.soak_counted import COUNTED
 from benchmarks.soak_stage import Figures, Stage
-from benchmarks.soak_timed import TIMED
+from benchmarks.soak_timed import JUDGED_S, TIMED
 from mirror.simulator.process import start_simulator
 from tests.faults.kill_rounds import require_checker_convicts
 from tests.scenario.body_checker import known, warmed
@@ -42,11 +43,7 @@ from tests.scenario.edge import Edge
 
 REPORT_EVERY_S = 30.0
 WARM_LENGTHS = (900, 20_000, 300_000, 1_500_000)
-SETTINGS = {
-    "store.budget": "128MiB",
-    "accounting.sampled_objects": "256",
-    "serve.keeper_wait": "20s",
-}
+SETTINGS = {**full_tables.SETTINGS, "serve.keeper_wait": "20s"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -74,6 +71,8 @@ def _soak(folder: Path, parts: Sequence[str], minutes: float, seed: int) -> dict
     with start_simulator() as simulator, Edge(folder, simulator, settings=SETTINGS) as mirror:
         require_checker_convicts(simulator)
         found["self-check"] = {"planted wrong bodies found": 1, "is_good": True}
+        if minutes * 60 >= JUDGED_S:
+            full_tables.fill(mirror)
         warm = [known(archive) for archive in warmed(mirror, *WARM_LENGTHS)]
         with SteadyClients(mirror.port, warm) as clients:
             stage = Stage(

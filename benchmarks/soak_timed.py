@@ -33,6 +33,7 @@ from tests.scenario.upstream_objects import fresh_archive
 EPISODES_S = 0.2  # between two faults: upstream recovers, as it does in life
 FORGET_EVERY = 200  # episodes; the simulator looks at every rule for every request
 SAMPLE_EVERY_S = 5.0
+SHOWN_EVERY = 60  # samples: one of five minutes
 JUDGED_S = 1200.0
 MOST_SLOPE_BYTES_PER_H = 1 << 20
 MOST_MORE_FILES = 8  # a connection of a client that is just asking, a file that is being sent
@@ -129,6 +130,7 @@ def leaks(stage: Stage) -> Figures:
         "samples": len(samples),
         "processes replaced": len(samples[0].files.keys() - samples[-1].files.keys()),
         "rss_bytes at the end": dict(late[-1].rss_bytes),
+        "rss_bytes over time": [dict(each.rss_bytes) for each in samples[::SHOWN_EVERY]],
         "rss slope, bytes per hour": slopes,
         "slope judged": is_judged,
         "open files more than at half": more,
