@@ -9,6 +9,8 @@ Rules:
 3. A signal's handler runs between two instructions of Python. So the time of a call into C counts
    for the line that made it, and what the event loop did before it called back (reading, polling)
    for the first instruction of the callback: these are told apart as line 0.
+4. A signal that comes while one is handled is not counted: the handler must never fail in the
+   middle of the program that it samples.
 
 Runs in: workers of a mirror that `benchmarks.hit.profile` started.
 """
@@ -30,9 +32,21 @@ _BEFORE_THE_FIRST_LINE = 4
 _counts: collections.Counter[tuple[str, str, int]] = collections.Counter()
 
 
+_is_handling = False
+
+
 def _sample(_signal: int, frame: FrameType | None) -> None:
-    if frame is None:
+    global _is_handling  # a handler has nowhere else to keep it
+    if frame is None or _is_handling:
         return
+    _is_handling = True
+    try:
+        _count(frame)
+    finally:
+        _is_handling = False
+
+
+def _count(frame: FrameType) -> None:
     code = frame.f_code
     is_entry = frame.f_lasti <= _BEFORE_THE_FIRST_LINE
     _counts[code.co_filename, code.co_qualname, 0 if is_entry else frame.f_lineno] += 1
