@@ -336,6 +336,7 @@ def test_forwarded_scheme_counts_from_trusted_proxies_only(
     assert len(mirror.named("forwarded-proto-ignored")) <= 2  # once per worker
 
 
+@pytest.mark.full
 def test_slow_head_is_answered_408_and_cut(
     tmp_path: Path, module_simulator: SimulatorProcess
 ) -> None:

@@ -71,6 +71,7 @@ def fetch_until_stale(mirror: Edge, path: str) -> Reply:
     return replies[-1]
 
 
+@pytest.mark.full
 def test_one_background_request_for_all_and_nobody_waits(
     mirror: Edge, upstream: SimulatorProcess
 ) -> None:

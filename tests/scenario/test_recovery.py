@@ -89,6 +89,7 @@ def test_objects_are_served_while_the_repair_goes_on_and_nothing_is_fetched(
     assert edge.own_faults() == []
 
 
+@pytest.mark.full
 def test_lost_index_of_a_killed_mirror_asks_upstream_for_no_object_that_is_here(
     edge: Edge, upstream: SimulatorProcess
 ) -> None:

@@ -97,6 +97,7 @@ class Traffic:
                 self.failures.append(repr(exc))
 
 
+@pytest.mark.full
 def test_changed_certificate_is_taken_without_a_failed_request_and_without_the_keeper(
     edge: Edge, made: Made, trusting: ssl.SSLContext
 ) -> None:

@@ -34,6 +34,7 @@ SETTINGS = {
     "upstream.read_timeout": "1s",
     "upstream.hold": "1s",
 }
+pytestmark = pytest.mark.full  # takes 10 s
 LARGE = fresh_archive(1_000_000)
 LAST_BYTE = fresh_archive(700_000)
 SMALL = fresh_archive(100_000)

@@ -20,6 +20,7 @@ def temporary() -> Iterator[str]:
         yield folder
 
 
+@pytest.mark.full
 def test_demo_without_clients_ends_with_a_table_and_leaves_nothing(
     tmp_path: Path, temporary: str
 ) -> None:

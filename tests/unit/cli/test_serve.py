@@ -76,6 +76,7 @@ def test_running_mirror_answers_and_tells_its_status(tmp_path: Path) -> None:
         assert (quiet.code, quiet.output) == (0, "")
 
 
+@pytest.mark.full
 def test_status_tells_which_upstream_fails_and_why(tmp_path: Path) -> None:
     with mirror(tmp_path) as (_process, address):
         with pytest.raises(urllib.error.HTTPError):
@@ -118,6 +119,7 @@ def test_reload_with_an_unusable_setting_keeps_everything(
             assert pid_of(before, name) == pid_of(after, name)
 
 
+@pytest.mark.full
 def test_status_without_a_keeper_is_told_from_files(tmp_path: Path) -> None:
     with mirror(tmp_path) as (process, _address):
         keeper = pid_of(run(tmp_path, "status", "--json", *settings(tmp_path)).output, "keeper")

@@ -311,6 +311,7 @@ def test_last_worker_stays_whatever_is_asked(tmp_path: Path) -> None:
         assert family.ask() == before
 
 
+@pytest.mark.full
 def test_second_term_ends_at_once_and_deaf_workers_end_at_the_deadline(tmp_path: Path) -> None:
     (tmp_path / "mode").write_text("deaf")
     with running(tmp_path, 1) as family:
