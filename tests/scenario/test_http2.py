@@ -98,7 +98,7 @@ def test_mirror_that_ends_says_goodbye_twice_and_sends_what_it_began(
         assert sha256_of(bytes(client.get(archive.path).content)) == archive.sha256
         peer.is_stalled = True
         stream_id = peer.ask(archive.path)
-        client.until(lambda: len(peer.responses[stream_id].content) >= 60_000)
+        client.until(lambda: len(peer.responses[stream_id].content) >= 30_000)
         edge.process.terminate()
         client.until(lambda: len(peer.goaways) == 2)
         assert [code for code, _ in peer.goaways] == [Codes.NO_ERROR] * 2
