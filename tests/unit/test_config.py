@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,26 +19,10 @@ from mirror.config_sources import (
     to_toml,
 )
 from mirror.errors import ConfigError
+from tests.unit.config_texts import refusal, written
 
 ROOT_USER, ORDINARY_USER = 0, 1000
 SHIPPED = Path(__file__).parents[2] / "config"
-
-
-def written(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "mirror.toml"
-    file.write_text(text)
-    return file
-
-
-def refusal(
-    tmp_path: Path,
-    text: str = "",
-    environ: Mapping[str, str] | None = None,
-    flags: Mapping[str, str] | None = None,
-) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
-        load(written(tmp_path, text), environ or {}, flags or {})
-    return caught.value
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
@@ -406,94 +389,3 @@ def test_origin_without_the_xdg_variable_does_not_name_it_as_set() -> None:
 def test_ipv6_address_of_a_flag_is_not_taken_for_a_list(tmp_path: Path) -> None:
     config = load(written(tmp_path, ""), {}, {"serve.listen": "[::1]:80, 127.0.0.1:80"})
     assert config.serve.listen == ("[::1]:80", "127.0.0.1:80")
-
-
-PAIR = "certificate = 'c.pem'\nprivate_key = 'k.pem'\n"
-TLS_LISTEN = "[serve]\ntls_listen = ['127.0.0.1:8443']\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "key", "told"),
-    [
-        pytest.param(TLS_LISTEN, "serve.tls.certificate", "dev-cert", id="no-files"),
-        pytest.param(
-            TLS_LISTEN + "[serve.tls]\ncertificate = 'c.pem'",
-            "serve.tls.private_key",
-            "PEM",
-            id="no-key",
-        ),
-        pytest.param(
-            "[serve.tls]\nprivate_key = 'k.pem'",
-            "serve.tls.certificate",
-            "both",
-            id="no-certificate",
-        ),
-        pytest.param(
-            TLS_LISTEN.replace("8443", "8080") + "[serve.tls]\n" + PAIR,
-            "serve.tls_listen",
-            "each address once",
-            id="address-of-plaintext",
-        ),
-        pytest.param(
-            "[serve.tls]\nclient_certificates = 'required'\n" + PAIR,
-            "serve.tls.client_ca",
-            "CAs",
-            id="no-client-ca",
-        ),
-        pytest.param(
-            "[serve.tls]\nclient_ca = 'ca.pem'\n" + PAIR,
-            "serve.tls.client_certificates",
-            '"required"',
-            id="ca-that-nobody-is-checked-against",
-        ),
-        pytest.param(
-            "[serve]\nlisten = ['127.0.0.1:8080', '[::]:8080']\n"
-            "[serve.tls]\nclient_certificates = 'required'\nclient_ca = 'ca.pem'\n" + PAIR,
-            "serve.plaintext",
-            '"refuse"',
-            id="plaintext-passes-by-the-client-ca",
-        ),
-        pytest.param(
-            "[serve.tls]\nprivate_key = 'k.pem'\ncertificate = \"c\\u0000.pem\"",
-            "serve.tls.certificate",
-            "path of a file",
-            id="no-path",
-        ),
-        pytest.param(
-            "[serve.tls]\nmin_version = '1.1'\n",
-            "serve.tls.min_version",
-            '"1.3"',
-            id="tls-1.1",
-        ),
-        pytest.param(
-            "[serve]\nplaintext = 'off'",
-            "serve.plaintext",
-            '"redirect"',
-            id="plaintext-word",
-        ),
-        pytest.param(
-            "[serve]\nplaintext = 'redirect'",
-            "serve.plaintext",
-            "serve.tls_listen",
-            id="redirect-to-nowhere",
-        ),
-        pytest.param(
-            "[serve]\nplaintext = 'redirect'\npublic_url = 'http://a.example'",
-            "serve.public_url",
-            "https://",
-            id="redirect-to-plaintext",
-        ),
-    ],
-)
-def test_keys_of_tls_belong_together(tmp_path: Path, text: str, key: str, told: str) -> None:
-    error = refusal(tmp_path, text)
-    assert error.key == key
-    assert told in error.allowed
-
-
-def test_tls_may_be_the_only_listener(tmp_path: Path) -> None:
-    text = "[serve]\nlisten = []\ntls_listen = ['[::]:8443']\n[serve.tls]\n" + PAIR
-    serve = load(written(tmp_path, text), {}, {}).serve
-    assert (serve.listen, serve.tls_listen) == ((), ("[::]:8443",))
-    assert serve.tls.certificate == str(Path.cwd() / "c.pem")
-    assert (serve.tls.client_certificates, serve.tls.min_version) == ("off", "1.2")

@@ -7,71 +7,34 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mirror.config import ByteSize
 from mirror.fill.assembly import ALONE_BYTES, SIDES_MAX
 from mirror.fill.messages import Ask, Failed, FlightState, Purpose
-from mirror.fill.replies import Growing, Inline, PassThrough, Reply
+from mirror.fill.replies import Growing, Inline, PassThrough
 from mirror.store.budget import footprint
-from mirror.store.extents import Extents
-from tests.unit.fill.keeper_world import World, ended, noise, sha256
-from tests.unit.fill.scripted_pool import Resource, Step
-
-KEY = "releases:/dist/2026-01-01/rustc-1.95.0-x86_64-unknown-linux-gnu.tar.xz"
-PATH = KEY.partition(":")[2]
-MIB = 1 << 20
-BIG = noise(6 * MIB)
-SIZE = len(BIG)
-
-
-def publish(world: World, content: bytes = BIG, **more: object) -> Resource:
-    world.vouch(PATH, sha256(content))
-    return world.releases.put(PATH, content, **more)  # type: ignore[arg-type] # etag is a str
-
-
-async def want(world: World, start: int, end: int = -1, *, is_conditional: bool = False) -> Growing:
-    reply: Reply = await world.filler.ask(
-        Ask(
-            purpose=Purpose.FETCH,
-            key=KEY,
-            range_start=start,
-            range_end=end,
-            is_conditional=is_conditional,
-        )
-    )
-    assert isinstance(reply, Growing), reply
-    return reply
-
-
-def readable(reply: Growing, start: int, end: int) -> bool:
-    file = reply.file
-    return Extents(((0, file.landed), *file.ahead)).end_at(start) >= end
-
-
-def read(reply: Growing, start: int, end: int) -> bytes:
-    return Path(reply.file.path).read_bytes()[start:end]
-
-
-async def until_readable(reply: Growing, start: int, end: int) -> None:
-    async with asyncio.timeout(10):
-        while not readable(reply, start, end):
-            await asyncio.sleep(0.001)
+from tests.unit.fill.cold_ranges import (
+    BIG,
+    KEY,
+    MIB,
+    PATH,
+    SIZE,
+    again,
+    publish,
+    read,
+    readable,
+    stored_whole,
+    until_readable,
+    want,
+)
+from tests.unit.fill.keeper_world import World
+from tests.unit.fill.scripted_pool import Step
 
 
 def asked(world: World) -> list[str | None]:
     return [request.fields.get("Range") for request in world.releases.requests]
-
-
-async def stored_whole(world: World, reply: Growing) -> None:
-    await ended(reply)
-    await world.settled()
-    assert reply.file.state is FlightState.VERIFIED
-    assert world.stored_content(KEY) == BIG
-    assert world.partials() == []
 
 
 @pytest.mark.parametrize(
@@ -336,16 +299,6 @@ async def test_an_upstream_without_ranges_is_asked_for_one_beside_a_fill_once(
         assert len(world.releases.played) == 2  # the fill, and one range
 
 
-def again(step: Step) -> Step:
-    return Step(
-        status=step.status,
-        error=step.error,
-        cut_at=step.cut_at,
-        fields=step.fields,
-        ignores_range=step.ignores_range,
-    )
-
-
 async def test_a_first_range_that_dies_is_resumed_and_the_clients_notice_nothing(
     tmp_path: Path,
 ) -> None:
@@ -357,210 +310,6 @@ async def test_a_first_range_that_dies_is_resumed_and_the_clients_notice_nothing
         assert len(world.releases.played) == 1
         assert asked(world) == ["bytes=5242880-", "bytes=5642880-6291455", "bytes=0-5242879"]
         assert world.releases.sent(PATH) == SIZE
-
-
-# Never two versions in one.
-
-
-async def test_another_version_behind_the_first_range_is_given_up_and_asked_for_anew(
-    tmp_path: Path,
-) -> None:
-    async with World(tmp_path) as world:
-        gate = asyncio.Event()
-        other = noise(SIZE, seed=2)
-        resource = publish(world)
-        resource.steps = [Step(), Step(gate=gate)]
-        reply = await want(world, -100)
-        await until_readable(reply, SIZE - 100, SIZE)
-        resource.content, resource.etag = other, '"another"'
-        gate.set()
-        await ended(reply)
-        failure = reply.file.failure
-        assert failure is not None
-        assert (failure.status, failure.is_changed) == (503, True)
-        await world.settled()
-        assert read_if_there(reply) == b""  # nothing of it is kept
-        assert world.log.named("upstream-changed")
-        world.vouch(PATH, sha256(other))
-        again = await ended(await world.ask(KEY))  # at once: nothing is held off
-        await world.settled()
-        assert again.file.state is FlightState.VERIFIED
-        assert world.stored_content(KEY) == other
-
-
-def read_if_there(reply: Growing) -> bytes:
-    path = Path(reply.file.path)
-    return path.read_bytes() if path.exists() else b""
-
-
-@pytest.mark.parametrize("etag", ["", 'W/"weak"', '"strong"'])
-async def test_another_version_behind_a_break_is_never_joined_to_the_first(
-    tmp_path: Path, etag: str
-) -> None:
-    async with World(tmp_path) as world:
-        resource = publish(world, etag=etag)
-        gate = asyncio.Event()
-        resource.steps = [Step(cut_at=2 * MIB), Step(gate=gate)]
-        reply = await world.ask(KEY)
-        assert isinstance(reply, Growing)
-        await until_readable(reply, 0, 2 * MIB)
-        resource.content = noise(SIZE, seed=2)
-        resource.etag = etag.replace("strong", "another")
-        gate.set()
-        await ended(reply)
-        assert len(world.releases.played) == 2
-        assert reply.file.failure is not None
-        assert reply.file.failure.is_changed
-        assert reply.file.landed == 2 * MIB  # not a byte of the other version
-        await world.settled()
-
-
-async def test_the_same_bytes_under_another_tag_go_on(tmp_path: Path) -> None:
-    """Another member of the pool, with tags of its own."""
-    async with World(tmp_path) as world:
-        resource = publish(world)
-        gate = asyncio.Event()
-        resource.steps = [Step(cut_at=2 * MIB), Step(gate=gate)]
-        reply = await world.ask(KEY)
-        assert isinstance(reply, Growing)
-        await until_readable(reply, 0, 2 * MIB)
-        resource.etag = '"another"'
-        gate.set()
-        await stored_whole(world, reply)
-
-
-async def test_another_length_behind_a_break_is_another_version(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
-        resource = publish(world)
-        resource.steps = [Step(cut_at=2 * MIB), Step(ignores_range=True, content=BIG + b"x")]
-        reply = await ended(await world.ask(KEY))
-        assert reply.file.failure is not None
-        assert reply.file.failure.is_changed
-
-
-async def test_who_asks_while_a_changed_fill_ends_gets_the_next_one(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
-        resource = publish(world)
-        resource.steps = [Step(cut_at=2 * MIB), Step(ignores_range=True, content=BIG + b"x")]
-        reply = await world.ask(KEY)
-        assert isinstance(reply, Growing)
-        async with asyncio.timeout(10):
-            while reply.file.failure is None:
-                await asyncio.sleep(0)
-        again = await world.ask(KEY)
-        assert isinstance(again, Growing)
-        assert again.file is not reply.file
-        await stored_whole(world, again)
-
-
-# Only what is asked for.
-
-
-def ranges_only(world: World) -> World:
-    store = msgspec.structs.replace(world.config.store, ranges_only_above=ByteSize(4 * MIB))
-    world.config = msgspec.structs.replace(world.config, store=store)
-    return world
-
-
-def follow(reply: Growing) -> None:
-    """As a worker's connection does."""
-    reply.file.subscribe(_follower)
-
-
-def _follower(_: object) -> None:
-    return None
-
-
-async def test_above_the_limit_only_the_range_is_fetched_and_nothing_stored(
-    tmp_path: Path,
-) -> None:
-    async with ranges_only(World(tmp_path)) as world:
-        publish(world)
-        reply = await want(world, -100)
-        follow(reply)
-        await until_readable(reply, SIZE - 100, SIZE)
-        assert not reply.file.is_kept
-        assert world.store.used_bytes == footprint(SIZE)  # as if it were to come whole
-        second = await want(world, 2 * MIB, 2 * MIB + 10)
-        assert second.file is reply.file
-        await until_readable(second, 2 * MIB, 2 * MIB + 10)
-        assert read(second, 2 * MIB, 2 * MIB + 10) == BIG[2 * MIB : 2 * MIB + 10]
-        await world.filler.aclose()
-        assert world.stored(KEY) is None
-        assert (world.partials(), world.store.used_bytes) == ([], 0)
-        assert world.releases.sent(PATH) == 110
-        world.start()
-
-
-async def test_ranges_of_a_lone_fill_never_wait_for_the_place_that_it_holds(
-    tmp_path: Path,
-) -> None:
-    async with ranges_only(World(tmp_path, max_connections=1)) as world:
-        publish(world)
-        reply = await want(world, -100)
-        follow(reply)
-        starts = [number * MIB for number in (2, 3, 4)]
-        for start in starts:
-            await want(world, start, start + 10)
-        for start in starts:
-            await until_readable(reply, start, start + 10)
-        assert world.releases.sent(PATH) == 130
-
-
-@pytest.mark.full
-async def test_a_lone_range_that_nobody_reads_any_more_is_given_up(tmp_path: Path) -> None:
-    """Full: whoever left is waited for, five seconds."""
-    async with ranges_only(World(tmp_path)) as world:
-        publish(world).steps = [Step(body_gate=asyncio.Event(), gate_at=65536)]
-        reply = await want(world, 2 * MIB)
-        follow(reply)
-        await until_readable(reply, 2 * MIB, 2 * MIB + 65536)
-        reply.file.unsubscribe(_follower)
-        async with asyncio.timeout(20):
-            while reply.file.failure is None:
-                await asyncio.sleep(0)
-        again = await want(world, -100)  # in the same turn: the next fill, and no failure
-        follow(again)
-        assert again.file is not reply.file
-        await until_readable(again, SIZE - 100, SIZE)
-
-
-async def test_who_wants_the_whole_gets_it_from_the_same_fill(tmp_path: Path) -> None:
-    async with ranges_only(World(tmp_path)) as world:
-        publish(world)
-        reply = await want(world, -100)
-        follow(reply)
-        await until_readable(reply, SIZE - 100, SIZE)
-        whole = await world.ask(KEY)
-        assert isinstance(whole, Growing)
-        assert whole.file is reply.file
-        await stored_whole(world, whole)
-        assert whole.file.is_kept
-        assert world.releases.sent(PATH) == SIZE
-
-
-async def test_a_range_under_if_range_is_never_all_that_is_fetched(tmp_path: Path) -> None:
-    async with ranges_only(World(tmp_path)) as world:
-        publish(world)
-        await stored_whole(world, await want(world, -100, is_conditional=True))
-
-
-async def test_a_lone_range_that_fails_fails_its_fill(tmp_path: Path) -> None:
-    async with ranges_only(World(tmp_path)) as world:
-        publish(world).steps = [Step(cut_at=50)] + [Step(error="reset") for _ in range(4)]
-        reply = await want(world, -100)
-        follow(reply)
-        await ended(reply)
-        assert reply.file.failure is not None
-        assert reply.file.failure.status == 503
-        await world.settled()
-        assert (world.partials(), world.store.used_bytes) == ([], 0)
-
-
-async def test_below_the_limit_the_rest_follows(tmp_path: Path) -> None:
-    async with World(tmp_path) as world:
-        publish(world)
-        await stored_whole(world, await want(world, -100))
 
 
 # Stops and restarts.

@@ -14,6 +14,16 @@ import pytest
 from mirror.fill.bodies import GrowingBody
 from mirror.fill.messages import Ask, Failed
 from tests.http2_client import Peer, upgrade_request
+from tests.unit.serve.counted import (
+    LARGE,
+    SMALL,
+    TAGGED,
+    latencies,
+    reset,
+    served,
+    total,
+    wire,
+)
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -24,19 +34,9 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
+from tests.unit.serve.flights import CONTENT as GROWING
+from tests.unit.serve.flights import Flight, until
 from tests.unit.serve.h2_client import Client, connected
-from tests.unit.serve.test_accounts import (
-    LARGE,
-    SMALL,
-    TAGGED,
-    latencies,
-    reset,
-    served,
-    total,
-    wire,
-)
-from tests.unit.serve.test_follow import CONTENT as GROWING
-from tests.unit.serve.test_follow import Flight, until
 from tests.unit.serve.test_request_records import GROUPS, Log, assert_agreement, logging_worker
 
 CLIENTS = {"127.0.0.1": "other", "127.0.0.2": "office"}

@@ -20,8 +20,8 @@ from tests.unit.serve.fakes import (
     make_entry,
     running_worker,
 )
+from tests.unit.serve.flights import CONTENT, LENGTHS, Flight
 from tests.unit.serve.slow_client import SlowClient
-from tests.unit.serve.test_follow import CONTENT, LENGTHS, Flight
 from tests.unit.serve.test_pass_through import Passing
 
 GET = f"GET {CRATE_TARGET} HTTP/1.1"

@@ -13,6 +13,7 @@ from mirror.serve.client_address import TrustedProxies
 from mirror.serve.client_counts import ClientCounts
 from mirror.serve.client_networks import ClientNetworks
 from mirror.serve.doorstep import Doorstep
+from tests.unit.serve.counted import served, total
 from tests.unit.serve.fakes import (
     INDEX_KEY,
     INDEX_TARGET,
@@ -22,8 +23,7 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
-from tests.unit.serve.test_accounts import served, total
-from tests.unit.serve.test_follow import until
+from tests.unit.serve.flights import until
 
 CONTENT = bytes(range(256)) * 240  # 61,440 bytes: one write, and more than a small buffer takes
 LAST = f"GET {INDEX_TARGET} HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n".encode()

@@ -29,6 +29,7 @@ from tests.unit.serve.fakes import (
     parse_answer,
     running_worker,
 )
+from tests.unit.serve.flights import CONTENT, Flight
 from tests.unit.serve.h2_client import (
     DEADLINE_S,
     LARGE,
@@ -41,7 +42,6 @@ from tests.unit.serve.h2_client import (
     keep_both,
     until,
 )
-from tests.unit.serve.test_follow import CONTENT, Flight
 
 # Flow control and turns.
 

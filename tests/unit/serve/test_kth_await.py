@@ -17,8 +17,8 @@ from tests.unit.serve.fakes import (
     Bench,
     running_worker,
 )
+from tests.unit.serve.flights import CONTENT, Flight
 from tests.unit.serve.slow_client import SlowClient
-from tests.unit.serve.test_follow import CONTENT, Flight
 from tests.unit.serve.test_pass_through import Passing
 from tests.unit.serve.test_rejoining import UNSTORED
 

@@ -20,6 +20,7 @@ from mirror.fill.messages import Ask
 from mirror.store.entry import Stored
 from mirror.store.reader import BlobChanged, BlobFile, BlobMissing
 from tests.http2_client import Peer
+from tests.unit.serve.counted import total
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -32,7 +33,6 @@ from tests.unit.serve.fakes import (
 )
 from tests.unit.serve.h2_client import WIDE, Client, connected, until
 from tests.unit.serve.idle_worker import FedConnection, IdleWorker
-from tests.unit.serve.test_accounts import total
 from tests.unit.serve.test_miss_queue import reset
 
 SMALL = b"small " * 1_000

@@ -16,6 +16,7 @@ from mirror.errors import ErrorType
 from mirror.fill.bodies import Reply
 from mirror.fill.messages import Ask, Failed
 from mirror.serve.miss_queue import MissQueue
+from tests.unit.serve.counted import total
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -29,7 +30,6 @@ from tests.unit.serve.fakes import (
     running_worker,
 )
 from tests.unit.serve.h2_client import until
-from tests.unit.serve.test_accounts import total
 
 
 def config_of(limit: int, freshness: Freshness = WAITING) -> Config:

@@ -16,7 +16,7 @@ from tests.unit.serve.fakes import (
     parse_answer,
     running_worker,
 )
-from tests.unit.serve.test_follow import CONTENT, LENGTHS, begin, come, end, until
+from tests.unit.serve.flights import CONTENT, LENGTHS, begin, come, end, until
 
 
 class Passing:

@@ -25,9 +25,9 @@ from tests.unit.serve.fakes import (
     read_all,
     running_worker,
 )
+from tests.unit.serve.flights import CONTENT as GROWING
+from tests.unit.serve.flights import HELD, QUIET_S, Flight, begin, come, end, until
 from tests.unit.serve.slow_client import SlowClient
-from tests.unit.serve.test_follow import CONTENT as GROWING
-from tests.unit.serve.test_follow import HELD, QUIET_S, Flight, begin, come, end, until
 
 SMALL, LARGE = os.urandom(1_000), os.urandom(1_000_003)
 PART_HEAD_BYTES = 200

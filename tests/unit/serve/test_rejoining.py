@@ -21,7 +21,7 @@ from tests.unit.serve.fakes import (
     parse_answer,
     running_worker,
 )
-from tests.unit.serve.test_follow import CONTENT, LENGTHS, Flight, begin, end, until
+from tests.unit.serve.flights import CONTENT, LENGTHS, Flight, begin, end, until
 from tests.unit.serve.test_pass_through import Passing
 
 LANDED = 200_000

@@ -16,6 +16,7 @@ from mirror.accounting.records import Hit, RequestRecord
 from mirror.config import Config
 from mirror.serve.client_groups import subject_of
 from mirror.serve.memo import MAX_TAILS
+from tests.unit.serve.counted import HEAD, LARGE, SMALL, TAGGED, Served, served, wire
 from tests.unit.serve.fakes import (
     CRATE_KEY,
     CRATE_TARGET,
@@ -25,9 +26,8 @@ from tests.unit.serve.fakes import (
     config_with,
     running_worker,
 )
+from tests.unit.serve.flights import Flight, begin, until
 from tests.unit.serve.h2_client import connected
-from tests.unit.serve.test_accounts import HEAD, LARGE, SMALL, TAGGED, Served, served, wire
-from tests.unit.serve.test_follow import Flight, begin, until
 
 GROUPS = GroupTable(
     [

@@ -21,8 +21,8 @@ from mirror.serve.writability import Writability
 from tests.http2_client import Peer, Setting
 from tests.tls_files import client_context, make_server
 from tests.unit.serve.fakes import CRATE_KEY, CRATE_TARGET, Bench, running_worker
+from tests.unit.serve.flights import until
 from tests.unit.serve.h2_client import PREFACE, connected
-from tests.unit.serve.test_follow import until
 
 CONTENT = os.urandom(5_000_000)
 GET = f"GET {CRATE_TARGET} HTTP/1.1\r\nHost: m\r\n"
